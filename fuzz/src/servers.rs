@@ -237,7 +237,8 @@ pub fn peer_port(data: &[u8]) {
     assert!(said.starts_with(&refused) || long);
 }
 
-/// The reply to STATUS is one line of JSON, the reply to anything else `? ` and a copy.
+/// The reply to STATUS and to RELOAD is one line of JSON, the reply to anything else `? ` and a copy. This server has no
+/// file to reload.
 pub fn status_socket(data: &[u8]) {
     let (seed, text) = choice(data);
     let (_, written) = talk(status_factory, seed, text);
@@ -253,6 +254,9 @@ pub fn status_socket(data: &[u8]) {
                 (Some("B"), Some(0))
             );
             assert_eq!(said["links"].as_array().map(Vec::len), Some(3));
+        } else if [&b"RELOAD"[..], b"RELOAD strict"].contains(&asked.trim_ascii()) {
+            let said: serde_json::Value = serde_json::from_slice(said).expect("it is JSON");
+            assert_eq!(said["reloaded"], false);
         } else {
             assert_eq!(said, refusal(asked));
         }

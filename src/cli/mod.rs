@@ -8,6 +8,8 @@
 mod check;
 mod client;
 mod config;
+mod config_file;
+mod descriptors;
 mod exit;
 mod init;
 mod journal;
@@ -16,9 +18,11 @@ mod patience;
 mod pki;
 mod places_check;
 mod proxy;
+mod reload;
 mod serve;
 mod sources;
 mod status;
+mod terminal;
 mod topology_file;
 mod up;
 
@@ -97,6 +101,7 @@ enum CliCommand {
     #[command(subcommand)]
     Places(places_check::Places),
     Status(status::Status),
+    Reload(reload::ReloadArgs),
     Journal(journal::JournalArgs),
 }
 
@@ -139,6 +144,7 @@ impl Cli {
             CliCommand::Pki(pki) => pki.run(&topology),
             CliCommand::Places(places_check::Places::Check(check)) => check.run(&topology),
             CliCommand::Status(status) => status.run(&topology),
+            CliCommand::Reload(reload) => reload.run(&topology),
             CliCommand::Journal(journal) => journal.run(),
         }
     }
@@ -228,6 +234,7 @@ mod tests {
             &["client", "Alford", "iamat", "--", "-h", "-34.0+151.2"],
             &["serve", "--topology=-t.toml", "--parent", "1", "--", "-h"],
             &["status", "--json", "--", "-x", "--timeout"],
+            &["reload", "--strict", "--", "-x"],
             &["places", "check", "--at", "-34.0-118.4"],
             &["journal", "check", "--", "-journal/-x"],
             #[cfg(feature = "pki")]

@@ -20,6 +20,7 @@ use crate::log::secret::Secret;
 use crate::net::dns::{DnsClient, DnsError, LookupId, Resolving};
 use crate::places::{Answer, Fetch, Progress, Query, Scheme, SearchStatus, Source, Ticket};
 use crate::server::network::{self, Network};
+use crate::server::place_queries::PlacesInUse;
 use crate::wire::command::Radius;
 use crate::wire::location::Location;
 use herd_reactor::{Core, MioIo, Moment, Reactor, ReactorLimits, Shared, TurnCounts};
@@ -74,7 +75,7 @@ impl PlacesCheck {
     pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
         let supposed = Supposed { source: self.source, ..Supposed::default() };
         let topology = file.read_supposing(supposed)?;
-        let OpenPlaces { mut source, key, network, .. } =
+        let OpenPlaces { in_use: PlacesInUse { mut source, network, .. }, key } =
             OpenPlaces::open(&topology.places, print_error)
                 .map_err(|faults| file.refused(&faults))?;
         let query = self.query();

@@ -8,28 +8,26 @@
 //!   ─▶ ports (69) ─▶ start line ─▶ loop (71, 74)
 //! ```
 //!
-//! SIGINT and SIGTERM stop the server, also while it reads its journal. At SIGHUP it reads its certificates again.
+//! SIGINT and SIGTERM stop the server, also while it reads its journal. At SIGHUP it reloads its configuration, or stops
+//! if the terminal was closed.
 
 use super::check::check_folder;
+use super::config_file::{self, ConfigFile};
+use super::descriptors::connections_max;
 use super::exit::{Exit, Failure};
 use super::journal::refused;
 use super::print_line;
-use super::sources::OpenPlaces;
+use super::terminal::Terminal;
 use super::topology_file::{TopologyFile, create_folder};
-use crate::config::{Diagnostic, Server, Topology};
+use crate::config::{Server, Topology};
 use crate::journal::{JournalSettings, KernelDisk, OpenError};
 use crate::log::{self, plural};
 use crate::server::member::Member;
-use crate::server::peer_tls::PeerTls;
 use crate::server::start::ServerAddrs;
 use herd_reactor::{Io, MioIo, Reactor, Signal};
 use rustix::process::{self, Pid, Resource, Rlimit};
 use std::path::Path;
 use std::time::Instant;
-
-/// Number of descriptors that clients do not get, beside one for each neighbour: for listeners, strangers at the peer
-/// port, the poll and the log, and one in reserve. If the limit is low, clients do not get a quarter of all.
-const DESCRIPTORS_KEPT: usize = 64;
 
 /// Run one server of the herd in the foreground
 #[derive(Debug, clap::Args)]
@@ -39,7 +37,8 @@ It does not use the built-in topology.
 
 Signals:
   SIGTERM, SIGINT  Stop accepting, serve for drain_ms at most, write the journal, and end with 0
-  SIGHUP           Read the certificates of [peer_tls] again
+  SIGHUP           Read the topology and its files again, as herd reload does. If the terminal was closed,
+                   stop as at SIGTERM
 
 Environment:
   HERD_TOPOLOGY             The topology, unless --topology names one
@@ -84,16 +83,15 @@ fn serve(
     server: &Server,
     log: &Path,
 ) -> Result<(), Failure> {
-    let (name, descriptors) = (&server.name, raise_descriptor_limit());
-    let wanted = DESCRIPTORS_KEPT + server.neighbours.len();
-    let kept = wanted.min(descriptors / 4);
-    let connections_max = descriptors - kept;
+    let (name, neighbours) = (&server.name, server.neighbours.len());
+    let (connections_max, kept, wanted) = connections_max(neighbours);
     log_settings(file, topology, name, connections_max);
     if kept < wanted {
         ::log::warn!(
-            "the limit of {descriptors} descriptors (ulimit -Hn) is low for {}: clients may leave {kept} for neighbours, \
+            "the limit of {} descriptors (ulimit -Hn) is low for {}: clients may leave {kept} for neighbours, \
              listeners and files, which may need {wanted}; raise it to {} or more",
-            plural(server.neighbours.len(), "neighbour"),
+            connections_max + kept,
+            plural(neighbours, "neighbour"),
             4 * wanted,
         );
     }
@@ -101,18 +99,14 @@ fn serve(
         ::log::warn!("{}", warning.in_one_line());
     }
     dump_no_core();
-    let warn = |warning: Diagnostic| ::log::warn!("{}", warning.in_one_line());
-    let read = |settings| PeerTls::read(settings, &topology.herd, name, MioIo::wall_clock());
-    let peer_tls = topology.peer_tls.as_ref().map(read).transpose();
-    let (places, peer_tls) = match (OpenPlaces::open(&topology.places, warn), peer_tls) {
-        (Ok(places), Ok(peer_tls)) => (places, peer_tls),
-        (places, peer_tls) => {
-            let mut faults = places.err().unwrap_or_default();
-            faults.extend(peer_tls.err().map(|fault| *fault));
+    let terminal = Terminal::at_start();
+    let wall = MioIo::wall_clock();
+    let (places, peer_tls) = config_file::open(topology, &topology.herd, name, wall, true)
+        .map_err(|faults| {
             faults.iter().for_each(|fault| ::log::error!("{}", fault.in_one_line()));
-            return Err(file.refused(&faults));
-        }
-    };
+            file.refused(&faults)
+        })?;
+    let places = places.expect("it was to be opened");
     let mut io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup])
         .map_err(|e| Failure::os("cannot create the event poll", e))?;
     let seed = io.random();
@@ -136,6 +130,8 @@ fn serve(
     if let Some(peer_tls) = peer_tls {
         member = member.with_peer_tls(peer_tls);
     }
+    let reader = ConfigFile::new(file, topology, name, terminal);
+    member = member.with_config_reader(Box::new(reader));
     if let Some(settings) = &topology.journal {
         member = match open_journal(member, settings, &mut || io.is_told_to_end())? {
             Some(member) => member,
@@ -182,8 +178,8 @@ fn must_take_files(
 fn log_settings(file: &TopologyFile, topology: &Topology, name: &str, connections_max: usize) {
     let (version, process) = (env!("HERD_VERSION"), std::process::id());
     ::log::info!("herd {version}, process {process}: {name} of {}, topology {file}", topology.herd);
-    for (table, settings) in &topology.in_force {
-        ::log::info!("[{table}] {settings}");
+    for table in ["[places]", "[log]", "[limits]"] {
+        ::log::info!("{table} {}", topology.in_force(table));
     }
     match &topology.journal {
         Some(journal) => {
@@ -222,17 +218,6 @@ fn open_journal(
         begun.elapsed(),
     );
     Ok(Some(member))
-}
-
-/// Raises the limit of open files to its maximum, and returns it.
-pub(super) fn raise_descriptor_limit() -> usize {
-    let given = process::getrlimit(Resource::Nofile);
-    let most = Rlimit { current: given.maximum, ..given };
-    let descriptors = match process::setrlimit(Resource::Nofile, most) {
-        Ok(()) => most.current,
-        Err(_) => given.current,
-    };
-    descriptors.and_then(|most| most.try_into().ok()).unwrap_or(usize::MAX)
 }
 
 /// Turns core dumps off: a core would contain keys.

@@ -11,18 +11,15 @@ use crate::log::secret::Secret;
 use crate::net::dns::{DnsClient, DnsOptions};
 use crate::places::{self, Source};
 use crate::server::network::Network;
+use crate::server::place_queries::PlacesInUse;
 use std::env;
 use std::path::Path;
 
 /// Everything that a server needs to answer WHATSATs.
 pub(super) struct OpenPlaces {
-    pub(super) source: Box<dyn Source>,
+    pub(super) in_use: PlacesInUse,
     /// The key of the service, if it needs one.
     pub(super) key: Option<Secret>,
-    /// The resolver and the connection pool, if the source is a service.
-    pub(super) network: Option<Network>,
-    /// The source that answers when the service fails.
-    pub(super) fallback: Option<Box<dyn Source>>,
 }
 
 impl OpenPlaces {
@@ -36,7 +33,8 @@ impl OpenPlaces {
             PlacesSource::File(path) => Box::new(read_file(settings, path, warn)?),
             PlacesSource::Network(upstream) => return open_network(settings, upstream, warn),
         };
-        Ok(OpenPlaces { source, key: None, network: None, fallback: None })
+        let in_use = PlacesInUse { source, network: None, fallback: None };
+        Ok(OpenPlaces { in_use, key: None })
     }
 }
 
@@ -100,7 +98,7 @@ fn open_network(
     };
     let pool = HttpPool::new(tls, settings.pool_limits()).with_proxy(proxy);
     let network = Some(Network { dns: DnsClient::new(options), pool });
-    Ok(OpenPlaces { source, key, network, fallback })
+    Ok(OpenPlaces { in_use: PlacesInUse { source, network, fallback }, key })
 }
 
 /// Reads the key of the service from its file or the environment; `None` if the service needs none. Calls `warn` if other

@@ -1,8 +1,8 @@
 //! `herd status`: asks the servers on this machine for their status, each at its Unix socket.
 
+use super::descriptors::raise_descriptor_limit;
 use super::exit::{Exit, Failure};
 use super::patience::{Patience, Timed, connect, is_late};
-use super::serve::raise_descriptor_limit;
 use super::topology_file::TopologyFile;
 use super::{in_columns, print_error, print_line};
 use crate::config::{Server, socket_path};
@@ -63,7 +63,7 @@ impl Status {
         raise_descriptor_limit();
         let asked = servers.iter().map(|server| match server.plain {
             true => Err(ErrorKind::Unsupported.into()),
-            false => ask(&path(server), Instant::now() + A_MOMENT),
+            false => ask(&path(server), b"STATUS\n", Instant::now() + A_MOMENT),
         });
         let asked: Vec<_> = asked.collect();
         for (server, asked) in servers.into_iter().zip(asked) {
@@ -94,21 +94,21 @@ pub(super) fn listens(path: &Path) -> bool {
     connected.map_or_else(|e| is_late(&e), |_| true)
 }
 
-/// Sends the request to the server that listens at `path`.
-fn ask(path: &Path, end: Instant) -> io::Result<Socket> {
+/// Sends `line` to the server that listens at `path`.
+pub(super) fn ask(path: &Path, line: &[u8], end: Instant) -> io::Result<Socket> {
     let socket = connect(&SockAddr::unix(path)?, end)?;
-    Timed { socket: &socket, end }.write_all(b"STATUS\n")?;
+    Timed { socket: &socket, end }.write_all(line)?;
     Ok(socket)
 }
 
 /// Reads the reply of a server. A server whose queue was full gets the request again.
 fn answer(asked: io::Result<Socket>, path: &Path, end: Instant) -> io::Result<Value> {
-    let again = |e: io::Error| if is_late(&e) { ask(path, end) } else { Err(e) };
+    let again = |e: io::Error| if is_late(&e) { ask(path, b"STATUS\n", end) } else { Err(e) };
     answer_of(&asked.or_else(again)?, end)
 }
 
 /// Returns the error with a text for the operator.
-fn told(error: &io::Error, path: &Path, patience: Patience) -> io::Error {
+pub(super) fn told(error: &io::Error, path: &Path, patience: Patience) -> io::Error {
     let what = match error.kind() {
         ErrorKind::Unsupported => "it is plain, so it has no status socket".to_owned(),
         ErrorKind::NotFound => {
@@ -130,7 +130,8 @@ fn told(error: &io::Error, path: &Path, patience: Patience) -> io::Error {
     io::Error::new(error.kind(), what)
 }
 
-fn answer_of(socket: &Socket, end: Instant) -> io::Result<Value> {
+/// Reads the reply of a server: one line with a JSON object.
+pub(super) fn answer_of(socket: &Socket, end: Instant) -> io::Result<Value> {
     let server = Timed { socket, end };
     let mut line = String::new();
     let count = BufReader::new(server.take(ANSWER_BYTES_MAX)).read_line(&mut line)?;

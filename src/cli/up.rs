@@ -15,20 +15,26 @@
 //! topology repaired. `up` exits only if no server listens after the first attempt, with the status of the first
 //! server.
 //!
+//! At SIGHUP `up` reads the topology, too. It stops the servers that were removed from it, and when they have ended, passes
+//! the signal on to the others and starts those that were added. So what a removed server still has to tell reaches the
+//! others while they know it. A topology with faults is printed; the others get the signal anyway, and log why they refuse
+//! it.
+//!
 //! `up` ends in one of three ways, and no server survives it:
 //!
-//! * At Ctrl-C or SIGTERM it sends SIGTERM to each server, and waits until all have drained and ended. Each server is in
-//!   a process group of its own, so the terminal's SIGINT does not reach it.
+//! * At Ctrl-C, SIGTERM, or when its terminal is closed, it sends SIGTERM to each server, and waits until all have drained
+//!   and ended. Each server is in a process group of its own, so the terminal's SIGINT does not reach it.
 //! * At a second signal, or `drain_ms` and 10 s later, it sends SIGKILL to the servers that are left.
 //! * If `up` itself is killed, the kernel sends SIGTERM to each server (`serve --parent`, prctl PR_SET_PDEATHSIG).
 
 mod banner;
 
+use super::descriptors::raise_descriptor_limit;
 use super::exit::{Exit, Failure};
-use super::print_line;
-use super::serve::raise_descriptor_limit;
 use super::status::listens;
+use super::terminal::Terminal;
 use super::topology_file::{TopologyFile, create_folder};
+use super::{print_error, print_line};
 use crate::config::{Server, Topology, socket_path};
 use herd_reactor::{Backoff, Core, MioIo, Moment, Reactor, ReactorLimits, Shared, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -63,7 +69,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 ///
 /// It restarts each server that ends. If no server can be started at first, herd up exits. At SIGTERM or Ctrl-C it
 /// stops all servers, and kills those that still run drain_ms and 10 s later. At a second signal, at least 0.3 s later,
-/// it kills them at once. SIGHUP stops all servers too: to reload certificates, send it to the servers themselves.
+/// it kills them at once. At SIGHUP all servers reload their configuration; those that were added to the topology are
+/// started, those that were removed are stopped.
 #[derive(Debug, clap::Args)]
 pub(super) struct UpArgs {
     /// Servers of the topology. Write `--` before a name that begins with a dash [default: all]
@@ -94,21 +101,36 @@ impl UpArgs {
             program: env::current_exe()
                 .map_err(|e| Failure::os("cannot find the path of this program", e))?,
             topology: file,
+            names: self.names.clone(),
+            terminal: Terminal::at_start(),
             servers: servers.into_iter().map(SupervisedServer::new).collect(),
             patience: topology.limits.drain + ENDED_WITHIN,
             is_shown: false,
+            is_reloading: false,
             is_ending: false,
             ending_since: Moment::default(),
             starting,
             outcome: Ok(()),
         };
-        let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Child])
-            .map_err(|e| Failure::os("cannot create the event poll", e))?;
+        let signals = [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::Child];
+        let io =
+            MioIo::new(&signals).map_err(|e| Failure::os("cannot create the event poll", e))?;
         let mut reactor = Reactor::new(io, up, ReactorLimits::default());
         let (up, core) = reactor.parts();
         (0..up.servers.len()).for_each(|number| up.start(core, number));
         reactor.run().map_err(|e| Failure::os("the event loop failed", e))?;
         mem::replace(&mut reactor.state().outcome, Ok(()))
+    }
+}
+
+/// Sends `signal` to those of `servers` that run.
+fn signal<'s>(
+    servers: impl Iterator<Item = &'s SupervisedServer>,
+    signal: rustix::process::Signal,
+) {
+    for child in servers.filter_map(|kept| kept.child.as_ref()) {
+        // The child has not been reaped, so its id is still its own, and kill cannot fail.
+        let _ = kill_process(Pid::from_child(child), signal);
     }
 }
 
@@ -139,11 +161,16 @@ struct Up {
     /// This program, which runs each server.
     program: PathBuf,
     topology: TopologyFile,
+    /// The servers that the operator named; empty: all.
+    names: Vec<String>,
+    terminal: Terminal,
     servers: Vec<SupervisedServer>,
     /// How long the servers may take to end.
     patience: Duration,
     /// Each server has been tried once, and the table has been printed.
     is_shown: bool,
+    /// SIGHUP has come, and the servers get it when those that were removed have ended.
+    is_reloading: bool,
     /// A signal has stopped `up`: no server is started any more.
     is_ending: bool,
     ending_since: Moment,
@@ -156,6 +183,8 @@ struct Up {
 #[derive(Debug)]
 struct SupervisedServer {
     server: Server,
+    /// When it was removed from the topology, if it was.
+    removed: Option<Moment>,
     /// The server's process; `None` while the server waits to be started again.
     child: Option<Child>,
     started: Moment,
@@ -169,6 +198,7 @@ impl SupervisedServer {
     fn new(server: &Server) -> SupervisedServer {
         SupervisedServer {
             server: server.clone(),
+            removed: None,
             child: None,
             started: Moment::default(),
             listens: false,
@@ -210,17 +240,18 @@ impl Shared for Up {
         match signal {
             Signal::Interrupt | Signal::Terminate => self.end(core),
             Signal::Child => self.reap(core),
-            Signal::Hangup => {}
+            Signal::Hangup if self.terminal.has_closed() => self.end(core),
+            Signal::Hangup => self.read_topology(core),
         }
     }
 }
 
 impl Up {
     fn start(&mut self, core: &mut Core<Up>, number: usize) {
-        if self.is_ending {
+        let kept = &mut self.servers[number];
+        if self.is_ending || kept.removed.is_some() || kept.child.is_some() {
             return;
         }
-        let kept = &mut self.servers[number];
         kept.started = core.now();
         // The option is one word, because the path may begin with a dash. The server's name may, too, so it follows
         // "--".
@@ -264,13 +295,72 @@ impl Up {
     fn reap(&mut self, core: &mut Core<Up>) {
         for number in 0..self.servers.len() {
             let Some((process, status)) = self.servers[number].reap() else { continue };
-            if !(self.is_ending && status.success()) {
+            let kept = &self.servers[number];
+            if kept.removed.is_some() {
+                print_line(&format!("{} has ended, {}", kept.server.name, Exit::describe(status)));
+            } else if !(self.is_ending && status.success()) {
                 let exit = Exit::of(status).unwrap_or(Exit::Internal);
                 let how = format!("(process {process}) has ended, {}", Exit::describe(status));
                 self.rest(core, number, exit, &how);
             }
         }
+        self.reload_when_removed(core);
         self.stop_when_alone(core);
+    }
+
+    /// Reads the topology again, and stops the servers that were removed from it.
+    fn read_topology(&mut self, core: &mut Core<Up>) {
+        if self.is_ending {
+            return;
+        }
+        self.is_reloading = true;
+        let topology =
+            self.topology.read().map_err(|failure| print_error(format_args!("herd: {failure}")));
+        if let Ok(topology) = topology {
+            self.patience = topology.limits.drain + ENDED_WITHIN;
+            let wanted = topology.servers.iter().filter(|server| !server.plain);
+            let is_named =
+                |server: &&Server| self.names.is_empty() || self.names.contains(&server.name);
+            let wanted: Vec<&Server> = wanted.filter(is_named).collect();
+            for kept in &mut self.servers {
+                match wanted.iter().find(|server| server.name == kept.server.name) {
+                    Some(_) => kept.removed = None,
+                    None if kept.removed.is_none() => {
+                        (kept.removed, kept.last) = (Some(core.now()), None);
+                        signal(std::iter::once(&*kept), rustix::process::Signal::TERM);
+                    }
+                    None => {}
+                }
+            }
+            let known =
+                self.servers.iter().map(|kept| kept.server.name.clone()).collect::<Vec<_>>();
+            let added = wanted.into_iter().filter(|server| !known.contains(&server.name));
+            self.servers.extend(added.map(SupervisedServer::new));
+        }
+        let patience = self.patience;
+        core.call_later(patience, move |up, core| {
+            let is_late = |since: Moment| core.now() - since >= patience;
+            let late = up.servers.iter().filter(|kept| kept.removed.is_some_and(is_late));
+            signal(late, rustix::process::Signal::KILL);
+        });
+        self.reload_when_removed(core);
+    }
+
+    /// If SIGHUP has come, and all servers that were removed have ended, passes it on and starts the servers that were
+    /// added.
+    fn reload_when_removed(&mut self, core: &mut Core<Up>) {
+        let mut removed = self.servers.iter().filter(|kept| kept.removed.is_some());
+        if !self.is_reloading || removed.any(|kept| kept.child.is_some()) {
+            return;
+        }
+        self.is_reloading = false;
+        print_line("all servers reload their configuration");
+        signal(self.servers.iter().filter(|kept| kept.listens), rustix::process::Signal::HUP);
+        for number in 0..self.servers.len() {
+            if self.servers[number].last.is_none() {
+                self.start(core, number);
+            }
+        }
     }
 
     /// Prints `how` a server ended, and schedules the next attempt.
@@ -294,8 +384,9 @@ impl Up {
 
     /// Prints the table when each server has been tried once. If none of them listens, stops with a failure.
     fn show_when_tried(&mut self, core: &mut Core<Up>) {
-        if self.is_shown || self.is_ending || !self.servers.iter().all(SupervisedServer::was_tried)
-        {
+        let all_were_tried =
+            self.servers.iter().all(|kept| kept.removed.is_some() || kept.was_tried());
+        if self.is_shown || self.is_ending || !all_were_tried {
             return;
         }
         self.is_shown = true;
@@ -340,10 +431,7 @@ impl Up {
 
     fn send(&self, what: &str, signal: rustix::process::Signal) {
         print_line(what);
-        for child in self.servers.iter().filter_map(|kept| kept.child.as_ref()) {
-            // The child has not been reaped, so its id is still its own, and kill cannot fail.
-            let _ = kill_process(Pid::from_child(child), signal);
-        }
+        self::signal(self.servers.iter(), signal);
     }
 
     fn stop_when_alone(&mut self, core: &mut Core<Up>) {

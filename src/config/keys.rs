@@ -12,10 +12,11 @@
 use std::ops::RangeInclusive;
 
 use DefaultValue::{Is, Required, Unset};
+use Reload::{Live, OfNeighbours, Restart};
 use ValueType::{Address, Choice, Flag, Name, Number, Table, Tables, Text, Texts};
 
 /// A key of the topology file: what its value may be, and what it means.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Key {
     /// The table that contains it, such as `[limits]`, or [`TOP`].
     pub section: &'static str,
@@ -27,12 +28,23 @@ pub struct Key {
     pub default: DefaultValue,
     /// What the key controls, and what happens at a limit.
     pub help: &'static str,
-    /// Whether SIGHUP makes a running server read again the files in the folder that this key names.
-    pub reload: bool,
+    /// Whether a reload applies a new value to a running server.
+    pub reload: Reload,
+}
+
+/// What a reload does with a key whose value has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// The running server uses the new value.
+    Live,
+    /// The new value of a neighbour is used; the server's own needs a restart.
+    OfNeighbours,
+    /// The server keeps the old value until it is restarted.
+    Restart,
 }
 
 /// The type of a value.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum ValueType {
     /// Any text.
     Text,
@@ -55,7 +67,7 @@ pub enum ValueType {
 }
 
 /// The value of a key that a file does not set. Texts are without their quotes here.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum DefaultValue {
     /// This default.
     Is(&'static str),
@@ -79,29 +91,29 @@ const LIMITS: &str = "[limits]";
 /// All keys, in the order of the shipped `topology.toml`.
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
-    key(TOP, "herd", Name, Required("places-herd"),
-        "The name that all servers of the herd share. Servers that name another herd are rejected."),
+    Key { reload: Restart, ..key(TOP, "herd", Name, Required("places-herd"),
+        "The name that all servers of the herd share. Servers that name another herd are rejected.") },
     key(TOP, "insecure_peers", Flag, Is("false"),
         "Allow peer ports beyond the loopback without [peer_tls]. Set it only if no other machines can reach them."),
     key(TOP, "ack", Choice(&["local", "peer"]), Is("local"),
         "When to answer an IAMAT. \"local\": when it is stored here; \"peer\": when a neighbour has it, too, at most ack_wait_ms later."),
     key(TOP, "server", Tables, Required(""), "A server of the herd."),
-    key(TOP, "peer_tls", Table, Unset(""), "Servers authenticate each other by mutual TLS. Without this table they use plain TCP."),
+    Key { reload: Restart, ..key(TOP, "peer_tls", Table, Unset(""), "Servers authenticate each other by mutual TLS. Without this table they use plain TCP.") },
     key(TOP, "places", Table, Unset(""), "Where WHATSAT looks for places."),
     key(TOP, "log", Table, Unset(""), "Where each server writes its log: a new file at each start."),
-    key(TOP, "journal", Table, Unset(""), "Servers keep their reports on disk. Without this table a server forgets them when it ends."),
+    Key { reload: Restart, ..key(TOP, "journal", Table, Unset(""), "Servers keep their reports on disk. Without this table a server forgets them when it ends.") },
     key(TOP, "status", Table, Unset(""), "Where `herd status` reaches the servers: one socket for each."),
     key(TOP, "limits", Table, Unset(""), "How much a server accepts and keeps, and how long it waits."),
 
-    key(SERVER, "name", Name, Required("Alford"), "The server's name, as in its AT lines."),
-    key(SERVER, "client", Address, Required("127.0.0.1:12000"), "The address of its client port. Host names are not looked up. Use a port up to 32767: an outgoing connection may occupy a higher one before the server starts."),
-    key(SERVER, "peer", Address, Required("127.0.0.1:12100"),
-        "The address of its peer port. A plain server may leave it out: it has one port for both."),
+    Key { reload: Restart, ..key(SERVER, "name", Name, Required("Alford"), "The server's name, as in its AT lines.") },
+    Key { reload: Restart, ..key(SERVER, "client", Address, Required("127.0.0.1:12000"), "The address of its client port. Host names are not looked up. Use a port up to 32767: an outgoing connection may occupy a higher one before the server starts.") },
+    Key { reload: OfNeighbours, ..key(SERVER, "peer", Address, Required("127.0.0.1:12100"),
+        "The address of its peer port. A plain server may leave it out: it has one port for both.") },
     key(SERVER, "neighbours", Texts, Unset("\"Parker\", \"Welsh\""), "The servers that it is linked to. A link exists if either of the two servers lists the other."),
-    key(SERVER, "plain", Flag, Is("false"), "Whether this server is the Python original, which knows only AT lines that end in CR LF."),
+    Key { reload: OfNeighbours, ..key(SERVER, "plain", Flag, Is("false"), "Whether this server is the Python original, which knows only AT lines that end in CR LF.") },
 
-    Key { reload: true, ..key(PEER_TLS, "folder", Text, Is("pki"),
-        "The folder of ca.pem, NAME.pem, NAME.key and revoked.crl, relative to this file's folder (docs/peer-tls.md).") },
+    key(PEER_TLS, "folder", Text, Is("pki"),
+        "The folder of ca.pem, NAME.pem, NAME.key and revoked.crl, relative to this file's folder (docs/peer-tls.md)."),
 
     key(PLACES, "source", Choice(&["embedded", "file", "google", "google-legacy", "photon"]), Is("embedded"),
         "Where places come from. Nothing else decides it: a key alone never makes the herd ask Google."),
@@ -133,12 +145,12 @@ pub const KEYS: &[Key] = &[
     key(PLACES, "body_bytes", Number("bytes", 65_536..=67_108_864), Is("4_194_304"),
         "Longest body of a reply. All replies together may have 16 times as much. Beyond either limit a question fails."),
 
-    key(LOG, "folder", Text, Is("log"), "The folder of the logs, relative to this file's folder. If it is missing, it is created with mode 0750. The files have mode 0640."),
+    Key { reload: Restart, ..key(LOG, "folder", Text, Is("log"), "The folder of the logs, relative to this file's folder. If it is missing, it is created with mode 0750. The files have mode 0640.") },
     key(LOG, "rotate_bytes", Number("bytes", 0..=1_000_000_000_000), Is("100_000_000"),
         "Size at which the server begins a new log file. 0 = never."),
     key(LOG, "rotate_keep", Number("", 0..=100), Is("5"), "Number of older files kept of each log."),
 
-    key(JOURNAL, "folder", Text, Is("journal"), "The folder of the journals, relative to this file's folder. It is created if it is missing. Each server has its own folder in it."),
+    Key { reload: Restart, ..key(JOURNAL, "folder", Text, Is("journal"), "The folder of the journals, relative to this file's folder. It is created if it is missing. Each server has its own folder in it.") },
     key(JOURNAL, "sync", Choice(&["everysec", "always", "no"]), Is("everysec"),
         "The time by which reports are on the disk. \"everysec\": within a second; \"always\": before the client is answered; \"no\": when the operating system decides. A server that is killed loses nothing in any case."),
     key(JOURNAL, "compact_bytes", Number("bytes", 65_536..=1_000_000_000_000), Is("67_108_864"),
@@ -151,8 +163,8 @@ pub const KEYS: &[Key] = &[
     key(JOURNAL, "slow_sync_ms", Number("ms", 1..=3_600_000), Is("100"),
         "Log a sync that takes longer than this: the server serves no client in the meantime."),
 
-    key(STATUS, "folder", Text, Is("run"),
-        "The folder of the status sockets, relative to this file's folder. It is created with mode 0750 if it is missing. The path of a socket, NAME.sock in this folder, may have at most 107 bytes. \"\" = no status sockets."),
+    Key { reload: Restart, ..key(STATUS, "folder", Text, Is("run"),
+        "The folder of the status sockets, relative to this file's folder. It is created with mode 0750 if it is missing. The path of a socket, NAME.sock in this folder, may have at most 107 bytes. \"\" = no status sockets.") },
 
     key(LIMITS, "line_bytes", Number("bytes", 1_024..=1_048_576), Is("16_384"),
         "Longest line, without its end. The start of a longer one is echoed, and the connection is closed."),
@@ -236,7 +248,7 @@ const fn key(
     default: DefaultValue,
     help: &'static str,
 ) -> Key {
-    Key { section, name, kind, default, help, reload: false }
+    Key { section, name, kind, default, help, reload: Live }
 }
 
 /// The keys of the table `section`, in order.
@@ -319,9 +331,24 @@ mod tests {
     }
 
     #[test]
-    fn only_the_certificates_are_read_while_a_server_runs() {
-        let reload: Vec<_> = KEYS.iter().filter(|key| key.reload).map(|key| key.section).collect();
-        assert_eq!(reload, [PEER_TLS]);
+    fn what_needs_a_restart_is_what_others_rely_on_or_what_is_open() {
+        let fixed: Vec<_> = KEYS.iter().filter(|key| key.reload != Live).collect();
+        let fixed = fixed.iter().map(|key| format!("{}.{}", key.section, key.name));
+        assert_eq!(
+            fixed.collect::<Vec<_>>(),
+            [
+                "the top of the file.herd",
+                "the top of the file.peer_tls",
+                "the top of the file.journal",
+                "[[server]].name",
+                "[[server]].client",
+                "[[server]].peer",
+                "[[server]].plain",
+                "[log].folder",
+                "[journal].folder",
+                "[status].folder",
+            ]
+        );
     }
 
     #[test]

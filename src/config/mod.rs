@@ -24,6 +24,7 @@
 //! name fits a certificate. The path of each status socket fits a socket address.
 
 mod diagnostic;
+mod diff;
 mod graph;
 mod journal;
 mod keys;
@@ -42,7 +43,8 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, TopologyErrors};
-pub use keys::{DefaultValue, KEYS, Key, TOP, ValueType, range_in_words};
+pub use diff::{Change, ServerView, Setting, diff};
+pub use keys::{DefaultValue, KEYS, Key, Reload, TOP, ValueType, range_in_words};
 pub use limits::{Limits, Seconds};
 pub use page::page;
 pub use peers::{PeerTlsSettings, certificate_name};
@@ -82,8 +84,10 @@ pub struct Topology {
     pub journal: Option<JournalSettings>,
     /// How much a server accepts and keeps, and how long it waits.
     pub limits: Limits,
-    /// The numbers and choices of each table as they apply, defaults included.
-    pub in_force: [(&'static str, String); 3],
+    /// The value of every key but those of servers, as it applies, in the order of [`KEYS`].
+    pub settings: Vec<Setting>,
+    /// The SHA-256 of the text, in hexadecimal, as `sha256sum` prints it.
+    pub sha256: String,
     /// The positions in the file that name the folders of `log`, `status` and `journal`. Errors about a folder point
     /// there.
     pub folder_keys: BTreeMap<&'static str, Diagnostic>,
@@ -108,6 +112,9 @@ pub struct Supposed {
     pub peer_tls: bool,
     /// The caller asks no source, so the files that `[places]` names may be missing.
     pub no_source: bool,
+    /// Does not warn of servers that are cut off when another one stops, the search for which takes long in a large
+    /// herd.
+    pub no_search: bool,
 }
 
 impl Topology {
@@ -182,7 +189,7 @@ impl Topology {
         top.require("herd", &mut diagnostics);
         let herd = top.text("herd").map(Spanned::into_inner).unwrap_or_default();
         let security = peers::read(&top, path, supposed.peer_tls, &mut diagnostics);
-        let servers = servers::read(&top, herd, &security, &mut diagnostics);
+        let servers = servers::read(&top, herd, &security, supposed, &mut diagnostics);
         let [places, log, limits] =
             ["[places]", "[log]", "[limits]"].map(|name| top.section(name, &mut diagnostics));
         let topology = Topology {
@@ -201,8 +208,8 @@ impl Topology {
             },
             journal: journal::read(&top, folder, &mut diagnostics),
             limits: Limits::read(&limits),
-            in_force: [("places", &places), ("log", &log), ("limits", &limits)]
-                .map(|(name, section)| (name, section.in_force())),
+            settings: diff::settings(&top, text, folder),
+            sha256: sha256(text),
             places: places::read(&places, path, supposed, &mut diagnostics),
             folder_keys: ["log", "status", "journal"]
                 .map(|name| (name, diagnostics.diagnostic_at(path, top.place_of_folder(name))))
@@ -222,11 +229,32 @@ impl Topology {
     /// The neighbours of the server `name`, sorted by name; empty if there is no such server.
     pub fn neighbours_of(&self, name: &str) -> Vec<&Server> {
         let names = self.server(name).map_or(&[][..], |server| &server.neighbours);
-        names.iter().filter_map(|name| self.server(name)).collect()
+        let is_named = |server: &&Server| names.binary_search(&server.name).is_ok();
+        let mut neighbours: Vec<&Server> = self.servers.iter().filter(is_named).collect();
+        neighbours.sort_unstable_by_key(|server| &server.name);
+        neighbours
+    }
+
+    /// The numbers and choices of the table `section` as they apply: `sync = everysec, retry_ms = 5000`.
+    pub fn in_force(&self, section: &str) -> String {
+        let is_shown = |key: &Key| matches!(key.kind, ValueType::Number(..) | ValueType::Choice(_));
+        let shown = self.settings.iter().filter(|it| it.key.section == section && is_shown(it.key));
+        let shown =
+            shown.filter_map(|it| Some(format!("{} = {}", it.key.name, it.value.as_ref()?)));
+        shown.collect::<Vec<_>>().join(", ")
     }
 
     /// The warnings about the file, in its order.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
+}
+
+/// The SHA-256 of `text`, in hexadecimal.
+fn sha256(text: &str) -> String {
+    // Any suite of TLS 1.3 with SHA-256 will do.
+    let suite = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+    let hash = suite.tls13().map(|suite| suite.common.hash_provider.hash(text.as_bytes()));
+    let bytes = hash.iter().flat_map(|hash| hash.as_ref());
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }

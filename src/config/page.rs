@@ -3,7 +3,7 @@
 //! In: the table of keys. Out: Markdown. `herd config` prints it, and a test compares the page with it. So the page can
 //! neither lack a key nor show a default that is not the program's.
 
-use super::keys::{DefaultValue, KEYS, Key, TOP, ValueType, keys_of, range_in_words};
+use super::keys::{DefaultValue, KEYS, Key, Reload, TOP, ValueType, keys_of, range_in_words};
 
 const INTRO: &str = r#"# Configuration
 
@@ -22,9 +22,14 @@ peer = "127.0.0.1:12100"
 
 A key that is left out has its default. For a key without a default, the table shows an example in parentheses. Paths are
 relative to the folder of the file. Numbers are whole, and may be written with underscores. The name of a key ends with the
-unit of its number. A server reads this file only when it starts, so restart it after a change. But at SIGHUP (`kill -HUP PID`)
-it reads the certificates in the folder of `[peer_tls]` again. When a limit rejects, drops or closes something, the log names
-the key and its value, and `herd status --json` counts it under `limit_hits`.
+unit of its number. When a limit rejects, drops or closes something, the log names the key and its value, and
+`herd status --json` counts it under `limit_hits`.
+
+`herd reload`, or SIGHUP (`kill -HUP PID`), makes a running server read this file again, and all files that it names. If any of
+them has a fault, nothing changes. Keys that change while the server runs have a `yes`; a lower limit applies to new
+connections only, where it belongs to a connection. The server keeps the old value of any other key until it is restarted, and
+says so: in its log, in `herd status --json` (`restart_pending`) and in the output of `herd reload`. A key with `of neighbours`
+changes for a neighbour, but not for the server itself.
 "#;
 
 /// The page, in Markdown.
@@ -44,7 +49,7 @@ pub fn page() -> String {
 }
 
 fn section(title: &str, name: &str, help: &str) -> String {
-    let head = "| key | type | unit | values | default | changes while running | meaning |\n\
+    let head = "| key | type | unit | values | default | reload | meaning |\n\
                 |---|---|---|---|---|---|---|\n";
     let is_row = |key: &&Key| !matches!(key.kind, ValueType::Table | ValueType::Tables);
     let rows: String =
@@ -76,7 +81,11 @@ fn row(key: &Key) -> String {
         DefaultValue::Unset(text) => format!("none (example: {})", shown(text)),
         DefaultValue::Required(text) => format!("required (example: {})", shown(text)),
     };
-    let reload = if key.reload { "at SIGHUP" } else { "no" };
+    let reload = match key.reload {
+        Reload::Live => "yes",
+        Reload::OfNeighbours => "of neighbours",
+        Reload::Restart => "no",
+    };
     format!(
         "| `{}` | {kind} | {unit} | {values} | {default} | {reload} | {} |\n",
         key.name, key.help

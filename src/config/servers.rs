@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use toml::Spanned;
 
+use super::Supposed;
 use super::diagnostic::{Diagnostics, all_quoted, quoted};
 use super::graph::{self, NeighbourGraph};
 use super::peers::Security;
@@ -65,6 +66,7 @@ pub(super) fn read(
     top: &Section<'_>,
     herd: &str,
     security: &Security,
+    supposed: Supposed,
     diagnostics: &mut Diagnostics<'_>,
 ) -> Vec<Server> {
     let sections = top.sections("[[server]]", diagnostics);
@@ -94,7 +96,7 @@ pub(super) fn read(
         }
     }
     match drafts.into_iter().map(ServerDraft::complete).collect::<Option<Vec<_>>>() {
-        Some(servers) => connect(&servers, diagnostics),
+        Some(servers) => connect(&servers, supposed, diagnostics),
         None => Vec::new(),
     }
 }
@@ -205,7 +207,11 @@ fn check_lists(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
 }
 
 /// Links the servers: two are neighbours if one of them lists the other. Also records warnings.
-fn connect(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) -> Vec<Server> {
+fn connect(
+    servers: &[CompleteServer<'_>],
+    supposed: Supposed,
+    diagnostics: &mut Diagnostics<'_>,
+) -> Vec<Server> {
     let name = |number: &usize| *servers[*number].name.get_ref();
     let numbers: BTreeMap<&str, usize> =
         (0..servers.len()).map(|number| (name(&number), number)).collect();
@@ -236,7 +242,9 @@ fn connect(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) ->
         }
     }
     warn_of_addresses(servers, diagnostics);
-    warn_of_silence(servers, &neighbours, diagnostics);
+    if !supposed.no_search {
+        warn_of_silence(servers, &neighbours, diagnostics);
+    }
     let server = |(server, neighbours): (&CompleteServer<'_>, &BTreeSet<usize>)| {
         let mut neighbours: Vec<String> =
             neighbours.iter().map(|number| name(number).to_owned()).collect();

@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostics, Span, all_quoted, first, quoted};
-use super::keys::{KEYS, Key, MOVED, TOP, ValueType, keys_of, range_in_words};
+use super::keys::{DefaultValue, KEYS, Key, MOVED, TOP, ValueType, keys_of, range_in_words};
 use crate::net::dns::socket_address;
 use crate::wire::command::{NAME_BYTES_MAX, is_name};
 
@@ -147,18 +147,17 @@ impl<'t> Section<'t> {
         Some(Spanned::new(text.span(), parse_address(text.get_ref()).ok()?))
     }
 
-    /// The numbers and choices of the table as they apply, defaults included: `sync = everysec, retry_ms = 5000`.
-    pub(super) fn in_force(&self) -> String {
-        let settings = keys_of(self.name).filter_map(|key| match key.kind {
-            ValueType::Number(..) => {
-                Some(format!("{} = {}", key.name, self.number::<u64>(key.name)))
+    /// The value of `key` as it applies, default included; `None` if it has none. A table is `on` or `off`.
+    pub(super) fn in_force(&self, key: &'static Key) -> Option<String> {
+        Some(match (&key.kind, &key.default) {
+            (ValueType::Number(..), _) => self.number::<u64>(key.name).to_string(),
+            (ValueType::Flag, _) => self.flag(key.name).to_string(),
+            (ValueType::Table | ValueType::Tables, _) => {
+                (if self.has(key.name) { "on" } else { "off" }).to_owned()
             }
-            ValueType::Choice(_) => {
-                Some(format!("{} = {}", key.name, self.text_or_default(key.name)))
-            }
-            _ => None,
-        });
-        settings.collect::<Vec<_>>().join(", ")
+            (_, DefaultValue::Is(_)) => self.text_or_default(key.name).to_owned(),
+            _ => (*self.text(key.name)?.get_ref()).to_owned(),
+        })
     }
 
     /// The boolean under `key`, or its default.

@@ -34,7 +34,7 @@ use crate::net::dns::{LookupId, Resolving};
 use crate::net::eyeballs::{Attempt, Eyeballs};
 use crate::net::tls::BadPeer;
 pub use connect::resolved;
-use herd_reactor::{CloseReason, ConnId, ConnectorId, Core};
+use herd_reactor::{CloseReason, ConnId, ConnectorId, Core, Shared};
 use rustls::ClientConfig;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -170,6 +170,15 @@ impl HttpPool {
         self
     }
 
+    /// Adopts the settings of `new`, a pool without connections. No connection that was made with the old ones is used
+    /// again. Call it when no fetch is in progress.
+    pub fn adopt<S: Shared>(&mut self, core: &mut Core<S>, new: HttpPool) {
+        debug_assert!(self.fetches.is_empty());
+        (self.tls, self.limits, self.proxy) = (new.tls, new.limits, new.proxy);
+        let idle = self.idle.drain(..).map(|(_, conn)| conn);
+        idle.chain(self.unclaimed.iter().copied()).for_each(|conn| core.abort_connection(conn));
+    }
+
     /// The number of fetches in progress.
     pub fn fetches(&self) -> usize {
         self.fetches.len()
@@ -242,7 +251,7 @@ pub fn cancel<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
     }
 }
 
-/// Must be called by [`Shared::before_poll`](herd_reactor::Shared::before_poll).
+/// Must be called by [`Shared::before_poll`].
 ///
 /// When the reactor stops, no connection is opened any more. Fetches without a connection fail here at once, and
 /// need not wait for the end of the drain. An exchange in progress may finish in time; a handshake does not.

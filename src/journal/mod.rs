@@ -201,6 +201,12 @@ impl Journal {
         [compacting, self.sync_due(), self.check, self.throttle.due()].into_iter().flatten().min()
     }
 
+    /// Replaces the settings, all but the folder. They apply from the next commit on.
+    pub fn set_settings(&mut self, settings: &JournalSettings) {
+        let folder = std::mem::take(&mut self.settings.folder);
+        self.settings = JournalSettings { folder, ..settings.clone() };
+    }
+
     /// Returns the counters.
     pub fn counts(&self) -> JournalCounts {
         self.counts

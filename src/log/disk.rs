@@ -37,6 +37,9 @@ pub trait LogDisk {
     fn rotate_if_due(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    /// Replaces `rotate_bytes` and `rotate_keep`.
+    fn set_rotation(&mut self, _settings: &LogSettings) {}
 }
 
 /// A file that rotates when it has `rotate_bytes`, and keeps at most `rotate_keep` older files.
@@ -126,6 +129,10 @@ impl LogDisk for RotatingFile {
         // The file is shorter if an operator has truncated it.
         debug_assert!(self.file.metadata().is_ok_and(|file| file.len() <= self.size));
         self.rotate()
+    }
+
+    fn set_rotation(&mut self, settings: &LogSettings) {
+        (self.rotate_bytes, self.rotate_keep) = (settings.rotate_bytes, settings.rotate_keep);
     }
 }
 

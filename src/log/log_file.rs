@@ -18,7 +18,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 
 use super::stamp::{STAMP_BYTES, TimestampCache};
-use super::{Clock, Direction, LogDisk, Party, escape};
+use super::{Clock, Direction, LogDisk, LogSettings, Party, escape};
 
 /// The buffer is written when it holds this many bytes: 64 KiB.
 pub const WAITING_BYTES: usize = 64 * 1024;
@@ -116,6 +116,11 @@ impl LogFile {
                 break;
             }
         }
+    }
+
+    /// Replaces `rotate_bytes` and `rotate_keep`.
+    pub fn set_rotation(&mut self, settings: &LogSettings) {
+        self.disk.set_rotation(settings);
     }
 
     /// Whether the buffer holds anything to flush.

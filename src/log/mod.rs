@@ -152,6 +152,11 @@ pub fn flush() {
     with_log(LogFile::flush);
 }
 
+/// Adopts what a running log can adopt of new settings: `rotate_bytes` and `rotate_keep`.
+pub fn set_rotation(settings: &LogSettings) {
+    with_log(|log| log.set_rotation(settings));
+}
+
 /// Whether the buffer holds lines; then the caller should [`flush`] within 100 ms.
 pub fn unwritten() -> bool {
     with_log(|log| log.unwritten())

@@ -348,6 +348,21 @@ impl<S: Shared> Core<S> {
         self.inbox.push_back(Posted::StopTrying(connector));
     }
 
+    /// Gives `connector`, which reconnects, new options: they apply from its next attempt on. An open connection stays.
+    pub fn set_connect_options(&mut self, connector: ConnectorId, options: ConnectOptions) {
+        self.inbox.push_back(Posted::Options(connector, options));
+    }
+
+    /// The limits of this reactor.
+    pub fn limits(&self) -> ReactorLimits {
+        self.limits
+    }
+
+    /// Replaces the limits. A wait that has begun keeps its deadline.
+    pub fn set_limits(&mut self, limits: ReactorLimits) {
+        self.limits = limits;
+    }
+
     /// Marks the connection `id` as good: after its loss the connector starts again with its first delay.
     /// Twisted: ReconnectingClientFactory.resetDelay.
     pub fn reset_delay(&mut self, id: ConnId) {

@@ -467,6 +467,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 }
                 Posted::Listen(port, at, factory) => self.start_listening(port, at, factory),
                 Posted::StopTrying(connector) => self.stop_connector(connector),
+                Posted::Options(connector, options) => self.set_options(connector, options),
                 Posted::StopListening(port) => self.close_port(port),
                 Posted::Lost(id, why, how) => self.connection_lost(id, why, how),
                 Posted::Message(id, message) => {

@@ -42,6 +42,7 @@ pub(super) enum RunState {
 pub(super) enum Posted<S: Shared> {
     Connect(ConnectorId, ConnectKind, SocketAddr, ConnectOptions, Box<dyn ClientFactory<S>>),
     StopTrying(ConnectorId),
+    Options(ConnectorId, ConnectOptions),
     Listen(PortId, ListenAt, Box<dyn Factory<S>>),
     StopListening(PortId),
     Lost(ConnId, CloseReason, Close),

@@ -30,7 +30,7 @@ use std::ops::RangeInclusive;
 const MARKS_MAX: usize = 1_024;
 
 /// The replies that began to wait in one turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Batch(u64);
 
 /// The replies that wait, and the progress of each neighbour.
@@ -66,8 +66,23 @@ struct NeighbourProgress {
 impl Acks {
     /// Creates the state at the start: no reply waits, and none of the `neighbours` is linked.
     pub fn new(neighbours: usize) -> Acks {
+        Acks::after(neighbours, Batch(0))
+    }
+
+    /// Creates the state anew after one whose last batch was `last`, so that no number is used twice.
+    pub(super) fn after(neighbours: usize, Batch(last): Batch) -> Acks {
         let progress = (0..neighbours).map(|_| None).collect();
-        Acks { current: 1, waiting: VecDeque::new(), progress }
+        Acks { current: last + 1, waiting: VecDeque::new(), progress }
+    }
+
+    /// Adds a neighbour, which is not linked.
+    pub(super) fn add(&mut self) {
+        self.progress.push(None);
+    }
+
+    /// The batch of this turn.
+    pub(super) fn current(&self) -> Batch {
+        Batch(self.current)
     }
 
     /// Starts the progress of neighbour `id` on a new link.

@@ -10,6 +10,6 @@ pub mod anti_entropy;
 pub mod neighbours;
 pub(crate) mod replacements;
 
-/// Identifies one neighbour of this server: its index in the list of neighbours, sorted by name.
+/// Identifies one neighbour of this server while it runs: its index in the list of all neighbours that it has had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NeighbourId(pub usize);

@@ -15,13 +15,13 @@ use super::NeighbourId;
 use super::acks::{Acks, Batch};
 use super::anti_entropy::Comparison;
 use super::replacements::{Replacements, Ruling};
-use crate::config::{Acknowledge, Limits, Server, Topology};
+use crate::config::{Acknowledge, Limits, SERVERS_MAX, Server, Topology};
 use crate::table::backlog::{BacklogId, Backlogs};
 use crate::table::leaf_set::LeafSet;
 use crate::table::{ClientKey, Table};
 use crate::wire::command::write_ack;
 use crate::wire::sync_message::{ROW_LINE_BYTES_MAX, SyncMessage};
-use herd_reactor::{ConnId, Core, Moment, Shared};
+use herd_reactor::{ConnId, ConnectorId, Core, Moment, Shared};
 use std::mem;
 use std::time::Duration;
 
@@ -35,6 +35,10 @@ const PORTION_BYTES: usize = 60 * 1_024;
 pub struct Neighbour {
     /// The neighbour's entry in the topology, without its own neighbours.
     pub server: Server,
+    /// The connector that dials it, if this server is the one that dials.
+    pub connector: Option<ConnectorId>,
+    /// Whether a reload has removed it. It keeps its place, because connections that are closing have its id.
+    is_removed: bool,
     /// The connection, from HELLO to loss. For a plain neighbour: the connection that we dialled.
     pub conn: Option<ConnId>,
     /// The state of the comparison with it.
@@ -56,46 +60,113 @@ struct TakenLines {
     told: u64,
 }
 
+/// Maximum number of different neighbours that a server may have while it runs.
+pub(crate) const EVER_MAX: usize = 4 * SERVERS_MAX;
+
 /// The neighbours of one server.
 #[derive(Debug)]
 pub struct Neighbours {
+    /// By [`NeighbourId`]. A neighbour that was removed keeps its place, and gets it again if it comes back.
     neighbours: Vec<Neighbour>,
     /// Pending output above which news waits as a bit. Key: `flood_buffer_bytes`.
-    flood_buffer_bytes: usize,
+    pub(crate) flood_buffer_bytes: usize,
     /// The buffer for lines of a comparison and ACK lines.
     line: Vec<u8>,
     /// Whether an AT line was taken, since the last [`acknowledge`](Neighbours::acknowledge), that must be acknowledged.
     owes_acks: bool,
     /// The neighbours' acknowledgements, if replies wait for them.
     pub(crate) acks: Option<Acks>,
+    /// The last batch of acknowledgements before a reload turned them off.
+    last_batch: Batch,
 }
 
 impl Neighbours {
     /// Makes the neighbours of the server `name`, none of them connected.
     pub fn new(topology: &Topology, name: &str, backlogs: &mut Backlogs) -> Neighbours {
-        let neighbour = |server: &Server| Neighbour {
-            // A list of up to a thousand names for each of a thousand neighbours would be 50 MB.
-            server: Server { neighbours: Vec::new(), ..server.clone() },
-            conn: None,
-            comparison: Comparison::default(),
-            backlog: backlogs.add(),
-            taken: None,
-            replacements: Replacements::default(),
-            dialled: Replacements::default(),
-        };
-        let neighbours: Vec<_> = topology.neighbours_of(name).into_iter().map(neighbour).collect();
-        Neighbours {
-            acks: (topology.ack == Acknowledge::Peer).then(|| Acks::new(neighbours.len())),
-            neighbours,
+        let mut neighbours = Neighbours {
+            acks: (topology.ack == Acknowledge::Peer).then(|| Acks::new(0)),
+            neighbours: Vec::new(),
             flood_buffer_bytes: topology.limits.flood_buffer_bytes,
             line: Vec::new(),
             owes_acks: false,
+            last_batch: Batch::default(),
+        };
+        topology
+            .neighbours_of(name)
+            .into_iter()
+            .for_each(|server| neighbours.add(server, backlogs));
+        neighbours
+    }
+
+    /// Adds the neighbour `server`, which is not linked. A neighbour that was removed gets its old place.
+    pub fn add(&mut self, server: &Server, backlogs: &mut Backlogs) {
+        // A list of up to a thousand names for each of a thousand neighbours would be 50 MB.
+        let server = Server { neighbours: Vec::new(), ..server.clone() };
+        let backlog = backlogs.add();
+        match self.neighbours.iter_mut().find(|one| one.server.name == server.name) {
+            Some(one) => {
+                (one.server, one.backlog, one.is_removed) = (server, backlog, false);
+            }
+            None => {
+                self.neighbours.push(Neighbour {
+                    server,
+                    connector: None,
+                    is_removed: false,
+                    conn: None,
+                    comparison: Comparison::default(),
+                    backlog,
+                    taken: None,
+                    replacements: Replacements::default(),
+                    dialled: Replacements::default(),
+                });
+                self.acks.iter_mut().for_each(Acks::add);
+            }
         }
+    }
+
+    /// Removes the neighbour `id`, whose link the caller has [closed](Neighbours::unlink).
+    pub fn remove(&mut self, id: NeighbourId, backlogs: &mut Backlogs) {
+        let neighbour = &mut self.neighbours[id.0];
+        debug_assert!(neighbour.conn.is_none() && neighbour.connector.is_none());
+        neighbour.is_removed = true;
+        backlogs.remove(neighbour.backlog);
+    }
+
+    /// Stops to dial `id`, and closes the link to it when all that was written to it has been sent.
+    pub fn unlink<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
+        let neighbour = &mut self.neighbours[id.0];
+        neighbour.connector.take().into_iter().for_each(|connector| core.stop_trying(connector));
+        if let Some(conn) = neighbour.conn {
+            core.lose_connection(conn);
+            self.lost(table, id, conn);
+        }
+    }
+
+    /// Returns the neighbour `id`, to be changed.
+    pub(crate) fn get_mut(&mut self, id: NeighbourId) -> &mut Neighbour {
+        &mut self.neighbours[id.0]
+    }
+
+    /// The number of different neighbours since the start.
+    pub(crate) fn ever(&self) -> usize {
+        self.neighbours.len()
+    }
+
+    /// Turns acknowledgements on or off. Returns the clients whose replies need not wait for one any more. The links
+    /// must be made anew, because neighbours were told in HELLO whether to acknowledge.
+    pub(crate) fn set_acks(&mut self, are_on: bool) -> Vec<(ConnId, Batch)> {
+        let (before, neighbours) = (self.acks.take(), self.neighbours.len());
+        self.acks = are_on.then(|| Acks::after(neighbours, self.last_batch));
+        before.map_or_else(Vec::new, |mut acks| {
+            self.last_batch = acks.current();
+            acks.expired(self.last_batch).0
+        })
     }
 
     /// Iterates over all neighbours.
     pub fn iter(&self) -> impl Iterator<Item = (NeighbourId, &Neighbour)> {
-        self.neighbours.iter().enumerate().map(|(key, neighbour)| (NeighbourId(key), neighbour))
+        let all = self.neighbours.iter().enumerate().filter(|(_, neighbour)| !neighbour.is_removed);
+        all.map(|(key, neighbour)| (NeighbourId(key), neighbour))
     }
 
     /// Returns the neighbour `id`.
@@ -110,17 +181,17 @@ impl Neighbours {
 
     /// Returns the number of neighbours.
     pub fn len(&self) -> usize {
-        self.neighbours.len()
+        self.iter().count()
     }
 
     /// Whether there are no neighbours.
     pub fn is_empty(&self) -> bool {
-        self.neighbours.is_empty()
+        self.len() == 0
     }
 
     /// Returns the number of plain neighbours, which send no HELLO.
     pub fn plain(&self) -> usize {
-        self.neighbours.iter().filter(|neighbour| neighbour.server.plain).count()
+        self.iter().filter(|(_, neighbour)| neighbour.server.plain).count()
     }
 
     /// Returns the open link to `id` and the ruling on its replacement by a new connection; `None` if there is no open

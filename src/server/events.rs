@@ -24,7 +24,7 @@ impl Shared for Member {
 
     fn signalled(&mut self, core: &mut Core<Member>, signal: Signal) {
         match signal {
-            Signal::Hangup => self.read_certificates(core),
+            Signal::Hangup => self.hung_up(core),
             Signal::Interrupt | Signal::Terminate => core.stop(),
             Signal::Child => {}
         }
@@ -38,6 +38,9 @@ impl Shared for Member {
         self.acknowledge(core);
         if let Some(persist) = &mut self.persist {
             persist.commit(core, &self.table)?;
+        }
+        if let Some(network) = self.place_queries.take_next() {
+            self.use_network(core, network);
         }
         if self.network.is_some() {
             fetch_wanted(self, core);
@@ -102,6 +105,7 @@ impl Member {
                 self.sweep_on(core);
             }
             Timer::Minute => {
+                self.minute_timer_is_set = false;
                 self.sweeps.begin_forgetting(core.wall());
                 self.sweep_on(core);
                 self.forget_by_the_minute(core);
@@ -113,7 +117,10 @@ impl Member {
 
     /// Sets the timer for the next full minute, at which clients with expired reports are forgotten.
     pub(super) fn forget_by_the_minute(&mut self, core: &mut Core<Member>) {
-        if let Some(delay) = self.sweeps.until_the_minute(core.wall()) {
+        if !self.minute_timer_is_set
+            && let Some(delay) = self.sweeps.until_the_minute(core.wall())
+        {
+            self.minute_timer_is_set = true;
             Timer::Minute.set(core, delay);
         }
     }
@@ -142,24 +149,36 @@ impl Member {
         core.limit_hit("ack_wait_ms", limit_ms, replies, "answers sent before a neighbour's ACK");
     }
 
-    /// Reads the certificates again, on SIGHUP, and closes the links to neighbours whose certificate is no longer
-    /// valid. If a file is faulty, the old certificates stay in force.
-    fn read_certificates(&mut self, core: &mut Core<Member>) {
-        let wall = core.wall();
+    /// Reads the certificates again, on SIGHUP, if this server was made without a file to reload. If a file is faulty,
+    /// the old certificates stay in force.
+    pub(super) fn read_certificates(&mut self, core: &mut Core<Member>) {
         let Some(tls) = &mut self.peer_tls else {
             return log::info!(
                 "SIGHUP: ignored: [peer_tls] is off, so there are no certificates to reload"
             );
         };
-        match tls.read_anew(wall) {
-            Ok(()) => log::info!(
-                "SIGHUP: reloaded the certificates; the server's is valid for {} more",
-                plural(tls.days_left(wall) as usize, "day")
-            ),
+        match tls.read_anew(core.wall()) {
+            Ok(()) => self.use_certificates(core),
             Err(fault) => {
                 log::error!("SIGHUP: the old certificates stay in force: {}", fault.in_one_line());
+                self.close_distrusted(core);
             }
         }
+    }
+
+    /// Logs which certificates were read, and closes the links to neighbours whose certificate they no longer trust.
+    pub(super) fn use_certificates(&mut self, core: &mut Core<Member>) {
+        let wall = core.wall();
+        let Some(tls) = &self.peer_tls else { return };
+        let days = plural(tls.days_left(wall) as usize, "day");
+        log::info!("reloaded the certificates; the server's is valid for {days} more");
+        self.close_distrusted(core);
+    }
+
+    /// Closes the links to neighbours whose certificate is no longer valid.
+    pub(super) fn close_distrusted(&self, core: &mut Core<Member>) {
+        let wall = core.wall();
+        let Some(tls) = &self.peer_tls else { return };
         tls.warnings(wall).iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
         for (_, link) in self.neighbours.iter() {
             let Some(conn) = link.conn else { continue };

@@ -3,6 +3,7 @@
 //! In Twisted the factories hold this state: the dictionary of clients, the neighbours, the
 //! configuration. Here it is the `S` of the reactor, which lends it to each call of a protocol.
 
+use super::config_state::{ConfigReader, ConfigState};
 use super::counters::Counters;
 use super::network::Network;
 use super::peer_tls::PeerTls;
@@ -60,7 +61,10 @@ pub struct Member {
     pub(super) clients_max: u64,
     /// The counters that this server's connections increment.
     pub counters: Counters,
+    /// The configuration in force, and the last attempt to reload it.
+    pub(super) config: ConfigState,
     pub(super) log_timer_is_set: bool,
+    pub(super) minute_timer_is_set: bool,
 }
 
 /// A message that is posted to a connection of a server.
@@ -135,25 +139,19 @@ impl Member {
         seed: u64,
         connections_max: usize,
     ) -> Option<Member> {
+        let config = ConfigState::of(topology, name)?;
         let server = topology.server(name)?.clone();
         let limits = topology.limits.clone();
         let mut table = Table::new(seed)
             .with_clients_max(limits.known_clients)
             .with_bytes_max(limits.known_bytes);
         let neighbours = Neighbours::new(topology, name, &mut table.backlogs);
-        let place_query_limits = PlaceQueryLimits {
-            in_flight: topology.places.in_flight,
-            queue: topology.places.queue,
-            deadline: topology.places.deadline,
-        };
+        let place_query_limits = PlaceQueryLimits::of(&topology.places);
         Some(Member {
             server,
             herd_name: topology.herd.clone(),
             status_folder: topology.status_folder.clone(),
-            command_limits: CommandLimits {
-                client_id_bytes: limits.client_id_bytes,
-                location_bytes: limits.location_bytes,
-            },
+            command_limits: command_limits(&limits),
             table,
             neighbours,
             sweeps: Sweeps::new(&limits),
@@ -162,10 +160,12 @@ impl Member {
             peer_tls: None,
             persist: None,
             scratch: Vec::new(),
-            clients_max: limits.connections.unwrap_or(usize::MAX).min(connections_max) as u64,
+            clients_max: clients_max(&limits, connections_max),
             counters: Counters::default(),
+            config,
             limits,
             log_timer_is_set: false,
+            minute_timer_is_set: false,
         })
     }
 
@@ -177,6 +177,12 @@ impl Member {
     /// Adds certificates: from now on neighbours must authenticate themselves.
     pub fn with_peer_tls(self, peer_tls: PeerTls) -> Member {
         Member { peer_tls: Some(Box::new(peer_tls)), ..self }
+    }
+
+    /// Lets the server reload its configuration, which `reader` reads.
+    pub fn with_config_reader(mut self, reader: Box<dyn ConfigReader>) -> Member {
+        self.config.reader = Some(reader);
+        self
     }
 
     /// Adds a fallback source, which answers when the first source fails.
@@ -311,6 +317,17 @@ impl Member {
         }
         self.neighbours.flood(core, &mut self.table.backlogs, keys, lines, from);
     }
+}
+
+/// The part of `limits` that concerns commands.
+pub(super) fn command_limits(limits: &Limits) -> CommandLimits {
+    let &Limits { client_id_bytes, location_bytes, .. } = limits;
+    CommandLimits { client_id_bytes, location_bytes }
+}
+
+/// Maximum connected clients, if the process has descriptors for `connections_max`.
+pub(super) fn clients_max(limits: &Limits, connections_max: usize) -> u64 {
+    limits.connections.unwrap_or(usize::MAX).min(connections_max) as u64
 }
 
 impl From<UnixNanos> for Stamp {

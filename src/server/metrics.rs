@@ -116,6 +116,8 @@ metrics! {
     "rejected_peers", "herd_rejected_peers_total", "", |_, c| json!(c.throttled("rejected"));
     /// Log lines that could not be written.
     "dropped_log_lines", "herd_log_lines_dropped_total", "", |_, _| json!(crate::log::dropped());
+    /// Whether the last attempt to reload the configuration succeeded, or none was made.
+    "config.last_reload_successful", "herd_config_last_reload_successful", "", |m, _| json!(m.config.errors.is_empty());
     /// Whether the journal is sound. While it is not, reports of clients are refused.
     "journal.sound", "herd_journal_sound", "", |m, _| journal(m, |_| m.takes_reports());
     /// Lines noted in the journal.

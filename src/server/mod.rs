@@ -11,8 +11,10 @@
 //! * [`chatserver`] and [`interserver`]: the original's two pairs of factory and receiver.
 //! * [`status`]: the status that a server reports to its operator.
 //! * [`start`]: how a server starts: it listens and dials.
+//! * [`config_state`]: the configuration in force. `reload`: how a new one replaces it.
 
 pub mod chatserver;
+pub mod config_state;
 pub mod counters;
 mod events;
 pub mod interserver;
@@ -22,6 +24,7 @@ pub mod network;
 pub mod peer_tls;
 pub mod persist;
 pub mod place_queries;
+mod reload;
 pub mod start;
 pub mod status;
 mod sweep;

@@ -137,13 +137,17 @@ impl PeerTls {
 
     /// Reads the files again, and leaves everything unchanged if one of them is faulty.
     pub(super) fn read_anew(&mut self, wall: UnixNanos) -> Result<(), Box<Diagnostic>> {
-        let read = PeerTls::read(&self.settings, &self.herd, &self.name, wall)?;
+        self.replace_by(PeerTls::read(&self.settings, &self.herd, &self.name, wall)?);
+        Ok(())
+    }
+
+    /// Replaces the certificates by those of `new`. A handshake that is under way must be repeated.
+    pub(super) fn replace_by(&mut self, new: PeerTls) {
         *self = PeerTls {
             generation: self.generation + 1,
             handshakes: std::mem::take(&mut self.handshakes),
-            ..read
+            ..new
         };
-        Ok(())
     }
 
     /// Wraps `inner` in TLS, for a connection to the neighbour `dialled` or, if that is `None`, from a stranger.

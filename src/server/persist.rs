@@ -31,7 +31,7 @@ use std::io;
 /// A server's journal, and its timer.
 #[derive(Debug)]
 pub(super) struct Persist {
-    journal: Journal,
+    pub(super) journal: Journal,
     wake: Option<TimerId>,
     /// Whether a commit failed under policy `always`, which ends the loop.
     failed: bool,

@@ -19,7 +19,8 @@
 //! receives the outcome. An answer is kept only for the questions that wait for it, unless its source allows
 //! caching (Google's does not).
 
-use super::network;
+use super::network::{self, Network};
+use crate::config::PlacesSettings;
 use crate::fetch::pool::{FetchError, FetchId, FetchPhase};
 use crate::http::Response;
 use crate::places::{
@@ -65,13 +66,35 @@ pub struct PlaceQueryLimits {
     pub deadline: Duration,
 }
 
+impl PlaceQueryLimits {
+    /// The limits in `settings`.
+    pub fn of(settings: &PlacesSettings) -> PlaceQueryLimits {
+        let &PlacesSettings { in_flight, queue, deadline, .. } = settings;
+        PlaceQueryLimits { in_flight, queue, deadline }
+    }
+}
+
+/// A source of places, with all that it needs.
+#[derive(Debug)]
+pub struct PlacesInUse {
+    /// The source.
+    pub source: Box<dyn Source>,
+    /// The source that answers when the first one fails.
+    pub fallback: Option<Box<dyn Source>>,
+    /// The resolver and the connection pool, if the source uses the network.
+    pub network: Option<Network>,
+}
+
 /// The questions of one server that are not answered yet, and the source that answers them.
 #[derive(Debug)]
 pub struct PlaceQueries {
     source: Box<dyn Source>,
+    /// The source that replaces this one when all questions that were put to it are answered, at the latest after their
+    /// deadline. Meanwhile further questions wait.
+    pub(super) next: Option<Box<PlacesInUse>>,
     /// The source that answers when `source` fails.
     fallback: Option<Box<dyn Source>>,
-    limits: PlaceQueryLimits,
+    pub(super) limits: PlaceQueryLimits,
     open: BTreeMap<Ticket, PlaceQuery>,
     /// The questions in `open` that were not put to the source yet, in the order of their tickets.
     queue: BTreeMap<Ticket, Query>,
@@ -110,6 +133,7 @@ impl PlaceQueries {
     pub fn new(source: Box<dyn Source>, limits: PlaceQueryLimits) -> PlaceQueries {
         PlaceQueries {
             source,
+            next: None,
             fallback: None,
             limits,
             open: BTreeMap::new(),
@@ -127,6 +151,16 @@ impl PlaceQueries {
         PlaceQueries { fallback: Some(fallback), ..self }
     }
 
+    /// Begins to use the next source, if there is one and no question waits for the present one. Returns the next
+    /// source's network; the caller then calls [`ask_next`](PlaceQueries::ask_next).
+    pub(super) fn take_next(&mut self) -> Option<Option<Network>> {
+        self.next.as_ref().filter(|_| self.in_flight() == 0)?;
+        let PlacesInUse { source, fallback, network } = *self.next.take()?;
+        (self.source, self.fallback) = (source, fallback);
+        self.kept.clear();
+        Some(network)
+    }
+
     /// How many questions wait for their answers.
     pub fn len(&self) -> usize {
         self.open.len()
@@ -141,6 +175,11 @@ impl PlaceQueries {
     fn in_flight(&self) -> usize {
         debug_assert!(self.is_sound());
         self.open.len() - self.queue.len()
+    }
+
+    /// Whether another question may be put to the source.
+    fn has_room(&self) -> bool {
+        self.next.is_none() && self.in_flight() < self.limits.in_flight
     }
 
     /// Whether each ticket in the queue or in a flight is open, and occurs only once.
@@ -161,7 +200,7 @@ impl PlaceQueries {
     ) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        if self.in_flight() < self.limits.in_flight {
+        if self.has_room() {
             match self.put(core.now(), ticket, &query) {
                 Some(answer) => core.post(asker, Answered(ticket, answer).into()),
                 None => self.open(core, ticket, asker),
@@ -384,8 +423,8 @@ impl PlaceQueries {
     }
 
     /// Puts the next questions to the source, now that there is room.
-    fn ask_next<S: AsksPlaces>(&mut self, core: &mut Core<S>) {
-        while self.in_flight() < self.limits.in_flight {
+    pub(super) fn ask_next<S: AsksPlaces>(&mut self, core: &mut Core<S>) {
+        while self.has_room() {
             let Some((ticket, query)) = self.queue.pop_first() else { return };
             if let Some(answer) = self.put(core.now(), ticket, &query)
                 && let Some(place_query) = self.close(core, ticket)

@@ -7,6 +7,7 @@ use super::interserver::{Dialler, InterserverFactory};
 use super::member::Member;
 use super::status::status_factory;
 use crate::config::{Server, socket_path};
+use crate::replication::neighbours::Neighbour;
 use herd_reactor::{Backoff, ConnectOptions, Core, Io, Reactor};
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ impl Member {
     pub fn start<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<ServerAddrs> {
         let (member, core) = reactor.parts();
         member.counters.since = core.now();
+        (member.config.loaded_at, member.config.last_attempt) = (core.wall(), core.wall());
         let server = member.server.clone();
         let tcp_fails = |key: &str, address: SocketAddr, e: io::Error| {
             let (name, port) = (&server.name, address.port());
@@ -68,17 +70,29 @@ impl Member {
         Ok(ServerAddrs { client, peer })
     }
 
-    /// Dials the neighbours. In a pair, the server whose name sorts first dials, so that the pair has one link; plain
-    /// neighbours are always dialled.
-    fn dial(&mut self, core: &mut Core<Member>) {
-        let ours = |link: &Server| link.plain || self.server.name < link.name;
+    /// Whether this server dials the neighbour `other`. In a pair, the server whose name sorts first dials, so that the
+    /// pair has one link; plain neighbours are always dialled.
+    pub(super) fn dials(&self, other: &Server) -> bool {
+        other.plain || self.server.name < other.name
+    }
+
+    /// How neighbours are dialled.
+    pub(super) fn connect_options(&self) -> ConnectOptions {
         let retry = &self.limits;
         let jitter = retry.retry_jitter_percent as f64 / 100.0;
         let backoff = Backoff::new(retry.retry_first, retry.retry_max, 2.0, jitter);
-        for (id, link) in self.neighbours.iter().filter(|(_, link)| ours(&link.server)) {
-            let options =
-                ConnectOptions { timeout: self.limits.connect, reconnect: Some(backoff.clone()) };
-            core.connect_tcp(link.server.peer, options, Box::new(Dialler::new(id)));
+        ConnectOptions { timeout: retry.connect, reconnect: Some(backoff) }
+    }
+
+    /// Dials the neighbours that this server dials, except those that it dials already.
+    pub(super) fn dial(&mut self, core: &mut Core<Member>) {
+        let is_due = |link: &Neighbour| link.connector.is_none() && self.dials(&link.server);
+        let due: Vec<_> =
+            self.neighbours.iter().filter(|(_, link)| is_due(link)).map(|(id, _)| id).collect();
+        for id in due {
+            let (options, dialler) = (self.connect_options(), Box::new(Dialler::new(id)));
+            let link = self.neighbours.get_mut(id);
+            link.connector = Some(core.connect_tcp(link.server.peer, options, dialler));
         }
     }
 }

@@ -2,7 +2,8 @@
 //! which users may connect.
 //!
 //! In: the line `STATUS`. Out: one line of JSON with the server's name, its number of clients, its links, and a
-//! hash of its table, so that servers can be compared without comparing their tables. Any other line is answered
+//! hash of its table, so that servers can be compared without comparing their tables. In: `RELOAD`, or `RELOAD strict`.
+//! Out: one line of JSON with the outcome of the reload (`reload.rs`). Any other line is answered
 //! with `? ` and a copy, as everywhere in the herd. A connection whose line is too long, or does not end in time,
 //! is closed, and the log names the limit.
 //!
@@ -56,6 +57,8 @@ impl LineProtocol<Member> for StatusProtocol {
         let mut reply = Vec::new();
         match line.trim_ascii() {
             b"STATUS" => serde_json::to_writer(&mut reply, &status(cx.state, cx.core))?,
+            b"RELOAD" => reload(cx, &mut reply, false)?,
+            b"RELOAD strict" => reload(cx, &mut reply, true)?,
             b"" => return Ok(Mode::Lines),
             _ => write_refusal(&mut reply, line),
         }
@@ -82,6 +85,12 @@ impl LineProtocol<Member> for StatusProtocol {
     }
 }
 
+/// Reloads the configuration, and writes the outcome.
+fn reload(cx: &mut Cx<'_>, reply: &mut Vec<u8>, strict: bool) -> serde_json::Result<()> {
+    cx.state.reload(cx.core, strict, "herd reload");
+    serde_json::to_writer(reply, &cx.state.config.outcome())
+}
+
 /// The status: the server's identity, all [`METRICS`], and the [`NEIGHBOUR_METRICS`] of each link. Sizes are in bytes.
 /// `journal` is null if the server has no journal.
 fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
@@ -101,6 +110,7 @@ fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
         "process": std::process::id(),
         "state": state,
         "links": links.collect::<Value>(),
+        "config": member.config.json(),
         "journal": null,
     });
     for metric in METRICS {

@@ -81,6 +81,15 @@ impl Sweeps {
         }
     }
 
+    /// Adopts new limits. A report that they no longer exclude is served again, if it is still stored.
+    pub(super) fn set_limits(&mut self, table: &mut Table, limits: &Limits) {
+        (self.expire_after, self.ahead_max) = (limits.expire_after, limits.ahead_max);
+        table.set_oldest(Stamp(0));
+        table.set_newest(Stamp(u64::MAX));
+        // The next minute begins a sweep with the new limit.
+        self.forgetting.iter_mut().for_each(|forgetting| forgetting.oldest = None);
+    }
+
     /// Whether a sweep for neighbours is under way.
     pub(super) fn are_giving(&self) -> bool {
         self.giving.is_some()

@@ -146,6 +146,11 @@ impl Table {
         Table { bytes_max, ..self }
     }
 
+    /// Replaces both limits; clients that are stored stay.
+    pub fn set_limits(&mut self, clients_max: usize, bytes_max: usize) {
+        (self.clients_max, self.bytes_max) = (clients_max, bytes_max);
+    }
+
     /// Makes the table neither take nor serve reports before `oldest`. A later call may set an earlier time:
     /// reports that are still stored are then served again.
     pub fn set_oldest(&mut self, oldest: Stamp) {

@@ -10,8 +10,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use places_herd::config::{
-    DefaultValue, KEYS, Key, PlacesSettings, PlacesSource, TOP, Topology, Upstream, UpstreamKind,
-    ValueType, page as page_of_keys,
+    DefaultValue, KEYS, Key, PlacesSettings, PlacesSource, Reload, TOP, Topology, Upstream,
+    UpstreamKind, ValueType, diff, page as page_of_keys,
 };
 use places_herd::journal::{JournalSettings, Sync};
 use places_herd::log::secret::Secret;
@@ -215,6 +215,8 @@ fn shown(mut read: Result<Topology, String>) -> String {
     if let Ok(topology) = &mut read {
         topology.places.here.clear();
         topology.folder_keys.clear();
+        topology.settings.clear();
+        topology.sha256.clear();
     }
     let mut text = format!("{read:?}");
     for (start, end) in [(", here: Diagnostic", "remedy: \"\" }"), (", folders: {", "}, warnings")]
@@ -271,6 +273,78 @@ fn every_key_is_read_and_each_of_its_values_makes_another_topology() {
             seen.push(read);
         }
     }
+}
+
+#[test]
+fn a_reload_tells_what_became_of_every_key_and_of_nothing_else() {
+    let path = Path::new("topology.toml");
+    let mut told = 0;
+    for key in KEYS {
+        let views = values_of(key).into_iter().filter_map(|value| {
+            let topology = read_with(key, Some(&value)).ok()?;
+            topology.view_of(path, "Alford").ok()
+        });
+        // Other sources require other keys.
+        let views: Vec<_> = views.filter(|_| key.name != "source").collect();
+        for (at, old) in views.iter().enumerate() {
+            assert_eq!(diff(old, &old.clone()), [], "{}", key.name);
+            for new in views.iter().skip(at + 1) {
+                let changes = diff(old, new);
+                let [change] = changes.as_slice() else { panic!("{}: {changes:?}", key.name) };
+                let name = if key.name == "neighbours" { "Parker" } else { key.name };
+                assert!(change.key.ends_with(name), "{}: {change:?}", key.name);
+                assert_eq!(change.live, key.reload == Reload::Live, "{change:?}");
+                // What is live is adopted, and then nothing differs any more.
+                let mut adopted = old.clone();
+                adopted.adopt(new.clone());
+                assert_eq!(diff(&adopted, new).is_empty(), change.live, "{change:?}");
+                told += 1;
+            }
+        }
+    }
+    assert!(told > 150, "{told}");
+}
+
+#[test]
+fn what_changes_is_told_in_words() {
+    let read = |text: &str| Topology::parse(text, Path::new("t.toml")).expect("it is good");
+    let view = |text: &str| read(text).view_of(Path::new("t.toml"), "A").expect("it is there");
+    let server = |name: &str, port: u16, more: &str| {
+        let [client, peer] = [port, port + 100].map(|port| format!("127.0.0.1:{port}"));
+        format!("[[server]]\nname = \"{name}\"\nclient = \"{client}\"\npeer = \"{peer}\"\n{more}\n")
+    };
+    let a = |neighbours: &str| server("A", 1_000, &format!("neighbours = [{neighbours}]"));
+    let [b, c] = [server("B", 1_001, ""), server("C", 1_002, "")];
+    let old = format!("herd = \"h\"\n{}{b}{c}", a("\"B\", \"C\""));
+    for (new, words) in [
+        (format!("{old}[limits]\nconnections = 9"), "limits.connections 0 -> 9"),
+        (
+            format!("{old}[places]\nlanguage = \"en\"\nsource = \"embedded\""),
+            "places.language added: en",
+        ),
+        (old.replace("\"h\"", "\"x\""), "herd h -> x"),
+        (format!("{old}[journal]\nsync = \"no\""), "journal off -> on"),
+        (old.replace(":1002", ":1003"), ""),
+        (old.replace(":1102", ":1103"), "neighbour C 127.0.0.1:1102 -> 127.0.0.1:1103"),
+        (old.replace("\"B\", \"C\"", "\"B\""), "neighbour C removed"),
+        (old.replace(":1000", ":1009"), "server.A.client 127.0.0.1:1000 -> 127.0.0.1:1009"),
+        (
+            old.replace(&c, &server("C", 1_002, "plain = true")),
+            "neighbour C 127.0.0.1:1102 -> 127.0.0.1:1102, plain",
+        ),
+        (
+            old.replace("name = \"C\"", "name = \"D\"").replace("\"C\"", "\"D\""),
+            "neighbour C removed, neighbour D added: 127.0.0.1:1102",
+        ),
+    ] {
+        let changes = diff(&view(&old), &view(&new));
+        let told = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        assert_eq!(told, words);
+    }
+    let gone = read(&old).view_of(Path::new("t.toml"), "Z").expect_err("it is not there");
+    assert!(
+        gone.to_string().contains("t.toml: error: the topology no longer has the server \"Z\"")
+    );
 }
 
 #[test]

@@ -128,6 +128,11 @@ impl DnsClient {
         }
     }
 
+    /// Adopts other options. The next lookup reads the files that they name.
+    pub fn set_options(&mut self, new: DnsClient) {
+        (self.options, self.looked, self.stamp) = (new.options, None, None);
+    }
+
     /// The ignored parts of resolv.conf, with the level at which they were logged.
     pub fn remarks(&self) -> &[Remark] {
         &self.remarks

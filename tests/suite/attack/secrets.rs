@@ -55,7 +55,7 @@ fn keys_are_seen_nowhere() {
     let nearby = client.whatsat("kiwi", "10", "5").expect("kiwi is known");
     assert_eq!(nearby.json["status"], "UNKNOWN_ERROR", "Places was asked in vain");
     herd.process("Alford").signal(rustix::process::Signal::HUP);
-    herd.logged("Alford", &["certificates"]);
+    herd.logged("Alford", &["SIGHUP: reloaded"]);
 
     let folder = herd.folder().to_owned();
     let mut places = vec![

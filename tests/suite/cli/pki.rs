@@ -363,10 +363,10 @@ fn a_revoked_server_is_disconnected_at_sighup_and_accepted_with_a_new_certificat
     assert_eq!(linked_times(&herd, "Parker", "Alford"), 1);
     // At its own SIGHUP the revoked server finds no certificate, and keeps the old one.
     alford.signal(Signal::HUP);
-    logged(&herd, "Alford", "the old certificates stay in force: ");
+    logged(&herd, "Alford", "SIGHUP: refused, nothing has changed: ");
     done(&herd, &["pki", "issue", "Alford"]);
     alford.signal(Signal::HUP);
-    logged(&herd, "Alford", "SIGHUP: reloaded the certificates");
+    logged(&herd, "Alford", "reloaded the certificates");
     until("they are linked anew", || (linked_times(&herd, "Parker", "Alford") == 2).then_some(()));
     // A key that other users may read causes a warning, and works.
     fs::set_permissions(file(&herd, "Alford.key"), fs::Permissions::from_mode(0o640)).unwrap();

@@ -31,5 +31,6 @@ mod load;
 mod peers;
 mod plain;
 mod process;
+mod reload;
 mod restarts;
 mod whatsat;

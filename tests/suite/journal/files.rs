@@ -550,6 +550,21 @@ fn with_always_a_failure_is_the_end() {
 }
 
 #[test]
+fn new_settings_apply_to_what_is_not_synced_yet() {
+    let (mut journal, _, mut versions) = open(MemoryDisk::new(1), Sync::EverySecond).unwrap();
+    commit_one(&mut journal, &mut versions, 0).expect("it is kept");
+    let before = journal.counts().syncs;
+    journal.set_settings(&settings(Sync::Always));
+    journal.commit(Moment::from_nanos(1), &versions).expect("it is synced");
+    assert_eq!(journal.counts().syncs, before + 1);
+    commit_one(&mut journal, &mut versions, 1).expect("it is synced at once");
+    assert_eq!(journal.counts().syncs, before + 2);
+    journal.set_settings(&settings(Sync::No));
+    commit_one(&mut journal, &mut versions, 5_000).expect("it is kept");
+    assert_eq!(journal.counts().syncs, before + 2);
+}
+
+#[test]
 fn the_records_of_a_failed_sync_are_not_read_at_the_next_start() {
     let (mut journal, _, mut versions) = open(MemoryDisk::new(1), Sync::Always).unwrap();
     let mut note = |journal: &mut Journal, line: &[u8]| {

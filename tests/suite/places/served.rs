@@ -8,7 +8,9 @@
 use crate::support::fake_google::faults::{Switch, named};
 use crate::support::fake_google::names::{NameServer, Naming, Zone};
 use crate::support::fake_google::places::{Api, Places};
-use crate::support::fake_google::{Authority, Certificate, FakeGoogle, Script, Step, setting};
+use crate::support::fake_google::{
+    Authority, Certificate, FakeGoogle, Gate, Script, Step, setting,
+};
 use crate::support::process::{DEADLINE, Ended, Herd, Process, until};
 use places_herd::net::dns::Via;
 use rustix::process::Signal;
@@ -199,4 +201,45 @@ fn a_certificate_that_proves_nothing_is_told_in_the_log_and_nothing_is_asked() {
             assert!(said.contains(says), "{certificate:?}: {said}");
         }
     }
+}
+
+#[test]
+fn a_new_source_answers_when_the_old_one_has_answered_its_last_question() {
+    let gate = Gate::default();
+    let shut = gate.clone();
+    let stage = Stage::new(
+        "replaced",
+        Api::New,
+        Script::answering(move |asked| {
+            vec![Step::Await(shut.clone()), Step::Send(places().answer(asked.request))]
+        }),
+    );
+    let google = fs::read_to_string(stage.herd.topology()).expect("it was written");
+    let reload = |text: &str| {
+        stage.herd.write(text);
+        let ended = stage.herd.run(&["reload"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    };
+    let mut client = stage.client();
+    client.is_known("kiwi");
+    client.say("WHATSAT kiwi 10 5");
+    until("it is asked", || (stage.fake().requests() == 1).then_some(()));
+    reload(google.split("[places]").next().expect("there is a first part"));
+    let mut other = stage.client();
+    other.say("WHATSAT kiwi 10 5");
+    until("both wait", || {
+        let status = stage.herd.run(&["status", "--json"]).stdout;
+        status.contains("\"waiting_whatsats\":2").then_some(())
+    });
+    gate.open();
+    assert_eq!(client.places()["results"][0]["name"], "Lantern & Sons Hardware");
+    let found = other.places();
+    assert_eq!(found["status"], "OK", "{found}");
+    assert!(!found.to_string().contains("Lantern"), "the embedded places: {found}");
+    // And back. No connection of before is used again.
+    reload(&google);
+    client.finds();
+    client.finds();
+    assert_eq!((stage.fake().connections(), stage.fake().requests()), (2, 3));
+    stage.end();
 }

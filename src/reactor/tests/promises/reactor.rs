@@ -1123,6 +1123,23 @@ fn a_lost_connection_is_made_again_and_a_good_one_begins_with_the_first_delay<I:
     assert_eq!(stage.records().lost("client").len(), 5);
 }
 
+fn new_options_count_from_the_next_attempt_on_and_do_not_wake_a_stopped_connector<I: Io>(
+    mut stage: Stage<I>,
+) {
+    let address = nobody(&mut stage);
+    let factory = RecordingFactory::by("connector", |_, _| Some(actor("client")));
+    let options = |delay| reconnecting(Backoff::new(delay, delay, 1.0, 0.0));
+    let connector = stage.connect_by(address, options(5 * MS), factory);
+    stage.until("it has failed twice", |scene, _| scene.records.heard("connector").len() == 2);
+    stage.core().set_connect_options(connector, options(7 * MS));
+    stage.until("it has failed again", |scene, _| scene.records.heard("connector").len() == 3);
+    assert_eq!(retries(&mut stage), [5, 5, 7]);
+    stage.core().stop_trying(connector);
+    stage.core().set_connect_options(connector, options(1 * MS));
+    stage.pass(20 * MS);
+    assert_eq!(retries(&mut stage).len(), 3);
+}
+
 fn whoever_stops_trying_is_not_connected<I: Io>(mut stage: Stage<I>) {
     let address = stage.listen(|| actor("server"));
     let factory = || RecordingFactory::by("connector", |_, _| Some(actor("client")));
@@ -1344,6 +1361,7 @@ on_every_network! {
     a_port_can_be_opened_inside_a_call_and_its_factory_is_told
     a_failure_is_told_also_to_a_protocol_that_has_closed_or_aborted
     a_refused_connection_is_told_to_its_factory
+    new_options_count_from_the_next_attempt_on_and_do_not_wake_a_stopped_connector
     the_waits_between_attempts_grow_up_to_their_cap
     a_lost_connection_is_made_again_and_a_good_one_begins_with_the_first_delay
     whoever_stops_trying_is_not_connected

@@ -1,0 +1,76 @@
+//! `herd reload`: makes running servers read their configuration again, each at its Unix socket.
+
+use super::exit::{Exit, Failure};
+use super::patience::Patience;
+use super::status::{answer_of, ask, told};
+use super::topology_file::TopologyFile;
+use super::{print_error, print_line};
+use crate::config::socket_path;
+use serde_json::Value;
+
+/// Make the servers on this machine read their configuration again
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Each server reads the topology and all files that it names, and checks them. If there is a fault, nothing
+changes. It waits for the outcome, so `systemctl reload` can use it. SIGHUP does the same, and tells only
+the log.
+Exits with 78 if a server refused the configuration, else with 69 if a server did not reply.")]
+pub(super) struct ReloadArgs {
+    /// Servers of the topology. Write `--` before a name that begins with a dash [default: all]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Refuse a configuration with changes that need a restart, and change nothing
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+impl ReloadArgs {
+    pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
+        let topology = file.read_servers()?;
+        let servers = file.servers(&topology, &self.names)?;
+        let Some(folder) = &topology.status_folder else {
+            let what =
+                "[status] folder is \"\", so servers have no status sockets; send them SIGHUP";
+            return Err(Failure::new(Exit::Config, format!("{file}: {what}")));
+        };
+        let command: &[u8] = if self.strict { b"RELOAD strict\n" } else { b"RELOAD\n" };
+        let mut failure = None;
+        for server in servers {
+            let (name, path) = (&server.name, socket_path(folder, &server.name));
+            let end = self.patience.end();
+            let answer = ask(&path, command, end).and_then(|socket| answer_of(&socket, end));
+            match answer.map_err(|e| told(&e, &path, self.patience)) {
+                Ok(answer) => {
+                    if answer["reloaded"] != true {
+                        failure = Some(Exit::Config);
+                    }
+                    print_outcome(name, &answer);
+                }
+                Err(why) => {
+                    failure = failure.or(Some(Exit::Unavailable));
+                    print_error(format_args!("herd: {name}: {why}"));
+                }
+            }
+        }
+        failure.map_or(Ok(()), |exit| Err(Failure::new(exit, "")))
+    }
+}
+
+/// Prints what a server answered: `Alford: reloaded: limits.connections 0 -> 5000; needs a restart: ...`.
+fn print_outcome(name: &str, answer: &Value) {
+    let texts = |key: &str| {
+        let texts = answer[key].as_array().into_iter().flatten();
+        texts.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let [changes, pending, errors] = ["changes", "restart_pending", "errors"].map(texts);
+    let changes = if changes.is_empty() { "nothing has changed" } else { &changes };
+    match (errors.is_empty(), pending.is_empty()) {
+        (true, true) => print_line(&format!("{name}: reloaded: {changes}")),
+        (true, false) => {
+            print_line(&format!("{name}: reloaded: {changes}; needs a restart: {pending}"));
+        }
+        _ => print_error(format_args!("herd: {name}: refused, nothing has changed: {errors}")),
+    }
+}

@@ -1,0 +1,117 @@
+//! The configuration that a server has in force, and what the last attempt to reload it brought.
+//!
+//! In: a topology, and later the outcomes of reloads. Out: the member `config` of the status. [`ConfigReader`] is how the
+//! server reaches the file: it opens no file itself.
+
+use super::peer_tls::PeerTls;
+use super::place_queries::PlacesInUse;
+use crate::config::{ServerView, Topology};
+use herd_reactor::UnixNanos;
+use serde_json::{Value, json};
+use std::fmt;
+use std::path::Path;
+
+/// Reads the configuration of a server again, with all files that it names.
+pub trait ConfigReader: fmt::Debug {
+    /// Reads and checks everything, and prepares all that can fail. Changes nothing.
+    ///
+    /// `in_force`: the configuration that the server uses now. `herd`: the herd's name in it.
+    ///
+    /// # Errors
+    /// Fails if there is any fault; returns all of them.
+    fn read(
+        &mut self,
+        in_force: &ServerView,
+        herd: &str,
+        wall: UnixNanos,
+    ) -> Result<Prepared, Vec<String>>;
+
+    /// Whether this process was started in a terminal, which has been closed since.
+    fn terminal_has_closed(&self) -> bool;
+}
+
+/// Everything that a new configuration needs and that could fail: it is made before anything is changed.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The new file.
+    pub topology: Topology,
+    /// The part of it that concerns this server.
+    pub view: ServerView,
+    /// The new source of places; `None`: it has not changed.
+    pub places: Option<PlacesInUse>,
+    /// The certificates, if the file has `[peer_tls]`.
+    pub peer_tls: Option<PeerTls>,
+    /// The number of clients for which the process has descriptors.
+    pub connections_max: usize,
+}
+
+/// The configuration in force, and the outcome of the last attempt to reload it.
+#[derive(Debug)]
+pub(super) struct ConfigState {
+    pub(super) in_force: ServerView,
+    /// How it is read again; `None`: it cannot be.
+    pub(super) reader: Option<Box<dyn ConfigReader>>,
+    /// Of the file that was applied last.
+    pub(super) sha256: String,
+    pub(super) loaded_at: UnixNanos,
+    pub(super) last_attempt: UnixNanos,
+    /// What the last attempt changed.
+    pub(super) changes: Vec<String>,
+    /// The changes in the file that was applied last that need a restart.
+    pub(super) restart_pending: Vec<String>,
+    /// Why the last attempt was refused; empty if it succeeded, or if there was none.
+    pub(super) errors: Vec<String>,
+}
+
+impl ConfigState {
+    /// The state of the server `name` of `topology` at its start; `None` if there is no such server.
+    pub(super) fn of(topology: &Topology, name: &str) -> Option<ConfigState> {
+        Some(ConfigState {
+            in_force: topology.view_of(Path::new(""), name).ok()?,
+            reader: None,
+            sha256: topology.sha256.clone(),
+            loaded_at: UnixNanos::default(),
+            last_attempt: UnixNanos::default(),
+            changes: Vec::new(),
+            restart_pending: Vec::new(),
+            errors: Vec::new(),
+        })
+    }
+
+    /// The member `config` of the status; times are in seconds since 1970.
+    pub(super) fn json(&self) -> Value {
+        let seconds = |UnixNanos(nanos)| nanos / 1_000_000_000;
+        json!({
+            "sha256": self.sha256,
+            "loaded_at": seconds(self.loaded_at),
+            "last_attempt": seconds(self.last_attempt),
+            "last_error": (!self.errors.is_empty()).then(|| self.errors.join("; ")),
+            "restart_pending": self.restart_pending,
+        })
+    }
+
+    /// The answer to `RELOAD`.
+    pub(super) fn outcome(&self) -> Value {
+        json!({
+            "reloaded": self.errors.is_empty(),
+            "changes": self.changes,
+            "restart_pending": self.restart_pending,
+            "errors": self.errors,
+        })
+    }
+
+    /// Logs the outcome of an attempt that `by` asked for.
+    pub(super) fn log(&self, by: &str) {
+        for error in &self.errors {
+            log::error!("{by}: refused, nothing has changed: {error}");
+        }
+        if self.errors.is_empty() {
+            let (changes, pending) = (self.changes.join(", "), self.restart_pending.join(", "));
+            let changes = if changes.is_empty() { "nothing has changed" } else { &changes };
+            log::info!("{by}: reloaded: {changes}");
+            if !pending.is_empty() {
+                log::warn!("{by}: the old values stay in force until a restart: {pending}");
+            }
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Reloading the configuration while the server runs.
+//!
+//! In: SIGHUP, or the line `RELOAD` at the status socket. Out: the new configuration in force, or nothing changed and
+//! all the faults.
+//!
+//! ```text
+//!   read all files ─▶ check ─▶ compare (`config::diff`) ─▶ prepare what can fail ─▶ commit ─▶ answer
+//!   └───────── ConfigReader::read, a fault ends it here ─────────┘    └─ no step can fail
+//! ```
+//!
+//! Every setting is copied to where it is used, so `commit` is the list of these places. What is not live is not copied:
+//! the comparison says so. A lower limit on connections closes none.
+//!
+//! A neighbour that is added is dialled; the link to one that is removed, or that moved and that we dial, is closed
+//! after all that was written to it has been sent. What that neighbour still had on its way to us is not lost to the
+//! herd: it gave the same reports to its other neighbours, and a new link begins with a comparison.
+
+use super::config_state::{ConfigState, Prepared};
+use super::member::{Member, Message, clients_max, command_limits};
+use super::network::Network;
+use super::place_queries::PlaceQueryLimits;
+use crate::config::{Acknowledge, Change, Server, diff};
+use crate::log as log_file;
+use crate::replication::neighbours::EVER_MAX;
+use herd_reactor::Core;
+use std::collections::BTreeSet;
+
+impl Member {
+    /// Reloads the configuration on SIGHUP, or stops if the signal came because the terminal was closed.
+    pub(super) fn hung_up(&mut self, core: &mut Core<Member>) {
+        match &self.config.reader {
+            None => self.read_certificates(core),
+            Some(reader) if reader.terminal_has_closed() => {
+                log::info!("SIGHUP: the terminal was closed");
+                // The shell may send the signal once more.
+                if !core.is_stopping() {
+                    core.stop();
+                }
+            }
+            Some(_) => self.reload(core, false, "SIGHUP"),
+        }
+    }
+
+    /// Reloads the configuration, and logs the outcome. `strict`: a change that needs a restart is an error. `by`: who
+    /// asked for it.
+    pub(super) fn reload(&mut self, core: &mut Core<Member>, strict: bool, by: &str) {
+        self.config.errors = self.try_reload(core, strict).err().unwrap_or_default();
+        self.config.last_attempt = core.wall();
+        self.config.log(by);
+    }
+
+    fn try_reload(&mut self, core: &mut Core<Member>, strict: bool) -> Result<(), Vec<String>> {
+        let ConfigState { in_force, reader, changes, restart_pending, .. } = &mut self.config;
+        changes.clear();
+        let Some(reader) = reader.as_mut().filter(|_| !core.is_stopping()) else {
+            return Err(vec!["the server is stopping".to_owned()]);
+        };
+        let prepared = reader.read(in_force, &self.herd_name, core.wall())?;
+        let all = diff(in_force, &prepared.view);
+        let in_words = |live| all.iter().filter(move |it| it.live == live).map(Change::to_string);
+        let mut errors = Vec::new();
+        if strict {
+            errors.extend(in_words(false).map(|it| format!("needs a restart: {it}")));
+        }
+        let ever = self.neighbours.ever() + prepared.view.neighbours.len();
+        if ever > EVER_MAX {
+            errors.push(format!(
+                "limit: EVER_MAX = {EVER_MAX}: up to {ever} different neighbours since the start; restart the server"
+            ));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        (*changes, *restart_pending) = (in_words(true).collect(), in_words(false).collect());
+        self.config.loaded_at = core.wall();
+        self.config.sha256.clone_from(&prepared.topology.sha256);
+        self.commit(core, prepared);
+        Ok(())
+    }
+
+    /// Puts the new configuration in force. Nothing here can fail.
+    fn commit(&mut self, core: &mut Core<Member>, prepared: Prepared) {
+        let Prepared { topology, view, places, peer_tls, connections_max } = prepared;
+        log_file::set_rotation(&topology.log);
+        core.set_limits(Member::reactor_limits(&topology));
+        let dialled_before = self.connect_options();
+        self.limits = topology.limits;
+        self.command_limits = command_limits(&self.limits);
+        self.clients_max = clients_max(&self.limits, connections_max);
+        self.table.set_limits(self.limits.known_clients, self.limits.known_bytes);
+        self.sweeps.set_limits(&mut self.table, &self.limits);
+        self.set_window(core.wall());
+        self.forget_by_the_minute(core);
+        self.neighbours.flood_buffer_bytes = self.limits.flood_buffer_bytes;
+        if let (Some(persist), Some(settings)) = (&mut self.persist, &topology.journal) {
+            persist.journal.set_settings(settings);
+        }
+        self.place_queries.limits = PlaceQueryLimits::of(&topology.places);
+        if let Some(places) = places {
+            self.place_queries.next = Some(Box::new(places));
+        }
+        if let (Some(tls), Some(new)) = (&mut self.peer_tls, peer_tls) {
+            tls.replace_by(new);
+            self.use_certificates(core);
+        }
+        self.use_neighbours(core, &view.neighbours, topology.ack == Acknowledge::Peer);
+        let options = self.connect_options();
+        if options != dialled_before {
+            for connector in self.neighbours.iter().filter_map(|(_, link)| link.connector) {
+                core.set_connect_options(connector, options.clone());
+            }
+        }
+        self.server.neighbours.clone_from(&view.server.neighbours);
+        self.config.in_force.adopt(view);
+    }
+
+    /// Makes `servers`, sorted by name, the neighbours. `acks_are_on`: replies wait for their acknowledgements.
+    fn use_neighbours(&mut self, core: &mut Core<Member>, servers: &[Server], acks_are_on: bool) {
+        // What has been taken from a link that is closed below is still acknowledged.
+        self.neighbours.acknowledge(core);
+        let are_relinked = acks_are_on != self.neighbours.acks.is_some();
+        if are_relinked {
+            let free = self.neighbours.set_acks(acks_are_on);
+            free.into_iter().for_each(|(id, batch)| core.post(id, Message::Released(batch)));
+        }
+        let before: Vec<_> =
+            self.neighbours.iter().map(|(id, link)| (id, link.server.clone())).collect();
+        for (id, old) in &before {
+            let new =
+                servers.binary_search_by(|it| it.name.cmp(&old.name)).ok().map(|at| &servers[at]);
+            let keeps_link = new.is_some_and(|new| {
+                new.plain == old.plain && (new.peer == old.peer || !self.dials(new))
+            });
+            if are_relinked || !keeps_link {
+                self.neighbours.unlink(core, &mut self.table, *id);
+            }
+            match new {
+                Some(new) => self.neighbours.get_mut(*id).server = new.clone(),
+                None => self.neighbours.remove(*id, &mut self.table.backlogs),
+            }
+        }
+        let names: BTreeSet<&str> = before.iter().map(|(_, old)| old.name.as_str()).collect();
+        for server in servers.iter().filter(|it| !names.contains(it.name.as_str())) {
+            self.neighbours.add(server, &mut self.table.backlogs);
+        }
+        self.dial(core);
+    }
+
+    /// Uses the network of a new source of places, and puts the questions to the source that have waited for it.
+    pub(super) fn use_network(&mut self, core: &mut Core<Member>, network: Option<Network>) {
+        match (&mut self.network, network) {
+            (Some(old), Some(new)) => old.adopt(core, new),
+            // A network that is not used any more stays, because its last connections still end.
+            (Some(_), None) => {}
+            (none, new) => *none = new.map(Box::new),
+        }
+        self.place_queries.ask_next(core);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config_state::ConfigReader;
+    use super::super::place_queries::PlacesInUse;
+    use super::*;
+    use crate::config::{KEYS, Key, Reload, ServerView, TOP, Topology, ValueType};
+    use crate::places::{Progress, Query, Rank, Source, Ticket};
+    use herd_reactor::testing::StringTransport;
+    use herd_reactor::{Shared, TurnCounts, UnixNanos};
+    use std::path::Path;
+
+    /// A topology of Welsh, which does not dial its neighbour Alford, in which `key` has `value`.
+    fn text(key: Option<(&Key, &str)>) -> String {
+        let line = key.map_or(String::new(), |(key, value)| format!("{} = {value}\n", key.name));
+        let is_in = |section: &str| key.is_some_and(|(key, _)| key.section == section);
+        let top = if is_in(TOP) { line.as_str() } else { "" };
+        let table = key.filter(|_| !is_in(TOP)).map_or("", |(key, _)| key.section);
+        let herd = if top.starts_with("herd") { "" } else { "herd = \"t\"\n" };
+        let line = if top.is_empty() { line.as_str() } else { "" };
+        // The key of a source has to name it.
+        let source = if is_in("[places]") { "source = \"embedded\"\n" } else { "" };
+        format!(
+            "{herd}{top}[[server]]\nname = \"Welsh\"\nclient = \"127.0.0.1:1\"\npeer = \"127.0.0.1:2\"\n\
+             neighbours = [\"Alford\"]\n[[server]]\nname = \"Alford\"\nclient = \"127.0.0.1:3\"\n\
+             peer = \"127.0.0.1:4\"\nneighbours = [\"Welsh\"]\n{table}\n{source}{line}"
+        )
+    }
+
+    fn topology(text: &str) -> Topology {
+        Topology::parse(text, Path::new("t.toml")).unwrap_or_else(|faults| panic!("{faults}"))
+    }
+
+    /// A value of `key` that is not its default; `None` if the test leaves this key out.
+    fn other_value(key: &Key) -> Option<String> {
+        let default = match key.default {
+            crate::config::DefaultValue::Is(text) => text.replace('_', ""),
+            _ => String::new(),
+        };
+        match &key.kind {
+            ValueType::Number(_, range) => {
+                let default: u64 = default.parse().expect("a number");
+                let other = if default < *range.end() { default + 1 } else { default - 1 };
+                Some(other.to_string())
+            }
+            // Another source needs files or a network.
+            ValueType::Choice(_) if key.name == "source" => None,
+            ValueType::Choice(words) => {
+                words.iter().find(|word| **word != default).map(|word| format!("\"{word}\""))
+            }
+            ValueType::Flag if key.section == TOP => Some("true".to_owned()),
+            ValueType::Name if key.section == TOP => Some("\"u\"".to_owned()),
+            ValueType::Text if key.name == "folder" && key.section != "[peer_tls]" => {
+                Some("\"there\"".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// A source that shows its rank.
+    #[derive(Debug)]
+    struct Ranked(#[allow(dead_code, reason = "it is shown")] Rank);
+
+    impl Source for Ranked {
+        fn name(&self) -> &'static str {
+            "ranked"
+        }
+
+        fn nearby(&mut self, _: Ticket, _: &Query) -> Progress {
+            Progress::Waiting
+        }
+    }
+
+    /// Reads a text of the test.
+    #[derive(Debug)]
+    struct TextReader(String);
+
+    impl ConfigReader for TextReader {
+        fn read(
+            &mut self,
+            in_force: &ServerView,
+            _: &str,
+            _: UnixNanos,
+        ) -> Result<Prepared, Vec<String>> {
+            let path = Path::new("t.toml");
+            let topology =
+                Topology::parse(&self.0, path).map_err(|faults| vec![faults.to_string()])?;
+            let view = topology.view_of(path, "Welsh").expect("it is there");
+            let source = Box::new(Ranked(topology.places.rank));
+            let is_new = diff(in_force, &view).iter().any(|it| it.key.starts_with("places."));
+            let places = is_new.then(|| PlacesInUse { source, fallback: None, network: None });
+            Ok(Prepared { topology, view, places, peer_tls: None, connections_max: 100 })
+        }
+
+        fn terminal_has_closed(&self) -> bool {
+            false
+        }
+    }
+
+    /// A server that has read `text` at its start.
+    fn started(text: &str) -> StringTransport<Member> {
+        let topology = topology(text);
+        let source = Box::new(Ranked(topology.places.rank));
+        let member = Member::new(&topology, "Welsh", source, 7, 100).expect("it is there");
+        let mut transport = StringTransport::new(member);
+        let StringTransport { core, state, .. } = &mut transport;
+        core.set_limits(Member::reactor_limits(&topology));
+        state.set_window(core.wall());
+        state.forget_by_the_minute(core);
+        transport
+    }
+
+    /// Reloads `text`; returns the number of changes, the number of those that need a restart, and the errors.
+    fn reload(
+        transport: &mut StringTransport<Member>,
+        text: &str,
+        strict: bool,
+    ) -> (usize, usize, String) {
+        let StringTransport { core, state, .. } = transport;
+        state.config.reader = Some(Box::new(TextReader(text.to_owned())));
+        state.reload(core, strict, "test");
+        state.before_poll(core, &TurnCounts::default()).expect("there is no journal");
+        let ConfigState { changes, restart_pending, errors, .. } = &state.config;
+        (changes.len(), restart_pending.len(), errors.join(", "))
+    }
+
+    /// Everything that a server has, but for the text that it was read from.
+    fn shown(transport: &mut StringTransport<Member>) -> String {
+        let StringTransport { core, state, .. } = transport;
+        state.config = ConfigState::of(&topology(&text(None)), "Welsh").expect("it is there");
+        format!("{:?} {state:?}", core.limits())
+    }
+
+    #[test]
+    fn every_key_is_adopted_as_by_a_restart_or_named_as_pending() {
+        let mut tested = 0;
+        for key in KEYS {
+            let Some(value) = other_value(key) else { continue };
+            let new = text(Some((key, &value)));
+            let mut running = started(&text(None));
+            // Without [journal] the change is that there is one.
+            let is_live = key.reload == Reload::Live && key.section != "[journal]";
+            let (live, pending) = if is_live { (1, 0) } else { (0, 1) };
+            let told = reload(&mut running, &new, false);
+            assert_eq!(told, (live, pending, String::new()), "{}", key.name);
+            let expected = if is_live { &new } else { &text(None) };
+            assert_eq!(shown(&mut running), shown(&mut started(expected)), "{}", key.name);
+            tested += 1;
+        }
+        assert!(tested > 50, "{tested}");
+    }
+
+    #[test]
+    fn reloading_the_same_file_changes_nothing() {
+        for key in KEYS {
+            let Some(value) = other_value(key) else { continue };
+            let same = text(Some((key, &value)));
+            let mut running = started(&same);
+            for strict in [false, true] {
+                let told = reload(&mut running, &same, strict);
+                assert_eq!(told, (0, 0, String::new()), "{}", key.name);
+            }
+            assert_eq!(shown(&mut running), shown(&mut started(&same)), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn a_refused_file_changes_nothing_and_is_told() {
+        let herd = KEYS.iter().find(|key| key.name == "herd").expect("it is there");
+        let connections = "[limits]\nconnections = 5\n";
+        for (new, strict, why) in [
+            (format!("{}{connections}x = 1", text(None)), false, "unknown key"),
+            (
+                format!("{}{connections}", text(Some((herd, "\"u\"")))),
+                true,
+                "needs a restart: herd t -> u",
+            ),
+        ] {
+            let mut running = started(&text(None));
+            let (live, pending, errors) = reload(&mut running, &new, strict);
+            assert!((live, pending) == (0, 0) && errors.contains(why), "{errors}");
+            assert_eq!(running.state.config.outcome()["reloaded"], false);
+            let config = running.state.config.json();
+            assert!(config["last_error"].as_str().is_some_and(|it| it.contains(why)), "{config}");
+            assert_eq!(shown(&mut running), shown(&mut started(&text(None))));
+        }
+    }
+
+    #[test]
+    fn neighbours_come_and_go_and_keep_their_numbers() {
+        let herd = |names: &[&str]| {
+            let mut text = "herd = \"t\"\n".to_owned();
+            for (at, name) in ["Welsh"].iter().chain(names).enumerate() {
+                let neighbours = if at == 0 { format!("{names:?}") } else { "[]".to_owned() };
+                text += &format!(
+                    "[[server]]\nname = \"{name}\"\nclient = \"127.0.1.{at}:1\"\npeer = \"127.0.1.{at}:2\"\n\
+                     neighbours = {neighbours}\n"
+                );
+            }
+            text
+        };
+        let mut running = started(&herd(&["Alford", "Bolden"]));
+        let ids = |running: &StringTransport<Member>, names: &[&str]| {
+            let named = |name: &&str| running.state.neighbours.named(name.as_bytes());
+            names.iter().map(named).collect::<Vec<_>>()
+        };
+        let before = ids(&running, &["Alford", "Bolden"]);
+        reload(&mut running, &herd(&["Bolden", "Hamilton"]), false);
+        let after = ids(&running, &["Alford", "Bolden", "Hamilton"]);
+        assert_eq!((after[0], after[1]), (None, before[1]));
+        assert!(!before.contains(&after[2]), "an id belongs to one name for ever");
+        assert_eq!(running.state.neighbours.len(), 2);
+        reload(&mut running, &herd(&["Alford", "Bolden", "Zoe"]), false);
+        assert_eq!(ids(&running, &["Alford", "Bolden"]), before);
+        let zoe = running.state.neighbours.iter().find(|(_, link)| link.server.name == "Zoe");
+        assert!(
+            zoe.is_some_and(|(_, link)| link.connector.is_some()),
+            "our name sorts first, so we dial"
+        );
+        // Names without end are refused before they fill the memory.
+        let mut refused = String::new();
+        for round in 0..40 {
+            let many: Vec<String> = (0..200).map(|n| format!("a{round}-{n}")).collect();
+            let many: Vec<&str> = many.iter().map(String::as_str).collect();
+            refused = reload(&mut running, &herd(&many), false).2;
+            if !refused.is_empty() {
+                break;
+            }
+        }
+        assert!(refused.contains("EVER_MAX = 4096"), "{refused}");
+    }
+}
