@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use divan::Bencher;
-use places_herd::log::{self, Direction, LogDisk, LogFile, LogSettings, Party};
+use places_herd::log::{self, Direction, LogDisk, LogFile, LogSettings, LogTo, Party};
 
 const CONNECTION: Party<'static> = Party::Numbered("Chatserver", 51_966);
 const IAMAT: &[u8] = b"IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1400794645.392014450";
@@ -94,8 +94,14 @@ fn memcpy(bencher: Bencher<'_, '_>) {
 fn main() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("log-bench");
     let _ = std::fs::remove_dir_all(&folder);
-    let settings =
-        LogSettings { folder: folder.clone(), rotate_bytes: 100_000_000, rotate_keep: 1 };
+    let settings = LogSettings {
+        to: Some(LogTo::File),
+        folder: folder.clone(),
+        folder_is_set: true,
+        rotate_bytes: 100_000_000,
+        rotate_keep: 1,
+        ..LogSettings::default()
+    };
     log::start(&settings, "Alford", || 1_795_342_599_123_456_789).expect("the folder can be made");
     divan::main();
     let _ = std::fs::remove_dir_all(&folder);

@@ -6,9 +6,9 @@
 use super::exit::{Exit, Failure};
 use super::sources::{OpenPlaces, missing_key};
 use super::topology_file::TopologyFile;
-use super::{print_error, print_line};
+use super::{print_line, print_warning};
 use crate::config::{Diagnostic, PeerTlsSettings, Server, Topology};
-use crate::log::plural;
+use crate::log::{self, plural};
 use crate::server::peer_tls::PeerTls;
 use herd_reactor::MioIo;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -42,7 +42,8 @@ impl Check {
             check_certificates(&topology, settings, &mut warnings, &mut config);
         }
         let mut faults: Vec<(Exit, Diagnostic)> = Vec::new();
-        let log = check_folder(&topology, "log", &topology.log.folder);
+        let log = log::destination(&topology.log).folder;
+        let log = log.and_then(|folder| check_folder(&topology, "log", &folder));
         faults.extend(log.map(|fault| (Exit::CannotCreate, fault)));
         faults.extend(config.into_iter().map(|fault| (Exit::Config, fault)));
         let status = topology.status_folder.as_deref();
@@ -54,7 +55,7 @@ impl Check {
             let fault = fault.map(|fault| (Exit::Io, fault));
             faults.extend(fault.filter(|fault| !faults.contains(fault)));
         }
-        warnings.iter().for_each(print_error);
+        warnings.iter().for_each(print_warning);
         if let Some(&(exit, _)) = faults.first() {
             let faults: Vec<Diagnostic> = faults.into_iter().map(|(_, fault)| fault).collect();
             return Err(Failure { exit, ..file.refused(&faults) });

@@ -9,6 +9,7 @@ use super::sources::OpenPlaces;
 use super::terminal::Terminal;
 use super::topology_file::TopologyFile;
 use crate::config::{Diagnostic, ServerView, Supposed, Topology, diff};
+use crate::log as log_file;
 use crate::server::config_state::{ConfigReader, Prepared};
 use crate::server::peer_tls::PeerTls;
 use crate::server::place_queries::PlacesInUse;
@@ -56,25 +57,31 @@ impl ConfigReader for ConfigFile {
             self.warned.clone_from(&topology.sha256);
         }
         let changes = diff(in_force, &view);
-        let has_places = changes.iter().any(|change| change.key.starts_with("places."));
-        let opened = open(&topology, herd, &self.name, wall, has_places);
+        let has = |table: &str| changes.iter().any(|change| change.key.starts_with(table));
+        let opened = open(&topology, herd, &self.name, wall, has("places."));
         let mut faults = opened.as_ref().err().cloned().unwrap_or_default();
         let journal = topology.journal.as_ref().map(|journal| journal.folder.join(&self.name));
+        let log_folder = log_file::destination(&topology.log).folder;
         let folders = [
-            ("log", Some(topology.log.folder.as_path())),
+            ("log", log_folder.as_deref()),
             ("status", topology.status_folder.as_deref()),
             ("journal", journal.as_deref()),
         ];
         for (table, folder) in folders {
             faults.extend(folder.and_then(|folder| check_folder(&topology, table, folder)));
         }
-        match opened {
-            Ok((places, peer_tls)) if faults.is_empty() => {
-                let (connections_max, ..) = connections_max(view.neighbours.len());
-                Ok(Prepared { topology, view, places, peer_tls, connections_max })
-            }
-            _ => Err(in_words(&faults)),
+        let Ok((places, peer_tls)) = opened else { return Err(in_words(&faults)) };
+        if !faults.is_empty() {
+            return Err(in_words(&faults));
         }
+        // This comes last, because it may create a file.
+        let log = match has("log.") {
+            true => log_file::prepare(&topology.log)
+                .map_err(|error| vec![format!("cannot create the log: {error}")])?,
+            false => None,
+        };
+        let (connections_max, ..) = connections_max(view.neighbours.len());
+        Ok(Prepared { topology, view, log, places, peer_tls, connections_max })
     }
 
     fn terminal_has_closed(&self) -> bool {

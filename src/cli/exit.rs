@@ -5,8 +5,9 @@
 
 use crate::log;
 use nix::sys::signal::SigSet;
-use nix::sys::signal::Signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
-use signal_hook::consts::SIGXFSZ;
+use nix::sys::signal::Signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
@@ -114,29 +115,40 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Makes a panic end the process with [`Exit::Internal`], after it and all buffered lines have been written to the log.
+/// Makes a panic end the process with [`Exit::Internal`], after it and all buffered lines have been written to the log,
+/// which passes it on to stderr without waiting for its reader. Without a log the panic is printed.
 pub(super) fn on_panic() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        tell(panic);
-        ::log::error!("bug: {panic}");
-        log::flush();
+        if ::log::log_enabled!(::log::Level::Error) {
+            ::log::error!(event = "panic"; "bug: {panic}");
+            // It is empty unless RUST_BACKTRACE is set.
+            let backtrace = Backtrace::capture();
+            if backtrace.status() == BacktraceStatus::Captured {
+                backtrace.to_string().lines().for_each(|line| ::log::error!("bug: {line}"));
+            }
+            log::flush();
+        } else {
+            tell(panic);
+        }
         std::process::exit(Exit::Internal as i32);
     }));
 }
 
-/// Makes a write beyond the limit of file sizes (`ulimit -f`) fail as on a full disk, so that journal and log handle it.
-///
-/// Otherwise the SIGXFSZ that the kernel sends would kill the process.
-pub(super) fn survive_file_size_limit() {
-    // If the signal cannot be caught, it kills the process, as it would without this.
-    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+/// Makes signals harmless that would kill the process. After SIGXFSZ a write beyond the limit of file sizes (`ulimit -f`)
+/// fails as on a full disk, so that journal and log handle it. SIGUSR1 and SIGUSR2 may arrive before a server awaits them.
+pub(super) fn survive_signals() {
+    for signal in [consts::SIGXFSZ, consts::SIGUSR1, consts::SIGUSR2] {
+        // If the signal cannot be caught, it kills the process, as it would without this.
+        let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
+    }
 }
 
 /// Unblocks the signals that this program waits for, because some supervisors and shells start programs with signals
 /// blocked. The servers that `herd up` starts inherit this.
 pub(super) fn unblock_signals() {
-    let awaited = [SIGINT, SIGTERM, SIGHUP, SIGCHLD].into_iter().collect::<SigSet>();
+    let awaited =
+        [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD].into_iter().collect::<SigSet>();
     // It fails only for an unknown operation.
     let _ = awaited.thread_unblock();
 }

@@ -28,7 +28,7 @@ mod up;
 
 use self::exit::{Exit, Failure};
 use self::topology_file::TopologyFile;
-use crate::log::one_line;
+use crate::log::{is_journal, one_line};
 use clap::{Parser, Subcommand};
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
@@ -108,7 +108,7 @@ enum CliCommand {
 /// Runs the command that the arguments name, prints its failure, and returns the exit status.
 pub fn run() -> ExitCode {
     exit::on_panic();
-    exit::survive_file_size_limit();
+    exit::survive_signals();
     exit::unblock_signals();
     let outcome = match Cli::try_parse() {
         Ok(cli) => cli.run(),
@@ -160,9 +160,24 @@ fn print_line(text: &str) {
     let _ = writeln!(io::stdout(), "{}", harmless(text));
 }
 
-/// Prints a line for people to stderr, and ignores failures as [`print_line`] does.
+/// Prints lines about an error to stderr, and ignores failures as [`print_line`] does.
 fn print_error(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{}", harmless(&text.to_string()));
+    complain("<3>", &text.to_string());
+}
+
+/// Prints lines about a warning to stderr, and ignores failures as [`print_line`] does.
+fn print_warning(text: impl std::fmt::Display) {
+    complain("<4>", &text.to_string());
+}
+
+/// Prints lines to stderr, each with its `priority` if journald reads them.
+fn complain(priority: &str, text: &str) {
+    let text = harmless(text);
+    let text = match is_journal() {
+        true => format!("{priority}{}", text.replace('\n', &format!("\n{priority}"))),
+        false => text,
+    };
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Returns `text` with the control characters of each line escaped.

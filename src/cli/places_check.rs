@@ -9,7 +9,7 @@
 use super::exit::{Exit, Failure};
 use super::sources::OpenPlaces;
 use super::topology_file::TopologyFile;
-use super::{print_error, print_line};
+use super::{print_line, print_warning};
 use crate::config::{PlacesSource, SourceName, Supposed, Topology, UpstreamKind};
 use crate::fetch::pool::{
     self, FetchError, FetchId, FetchPhase, FetchTiming, Fetching, HttpPool, PendingRequest,
@@ -76,7 +76,7 @@ impl PlacesCheck {
         let supposed = Supposed { source: self.source, ..Supposed::default() };
         let topology = file.read_supposing(supposed)?;
         let OpenPlaces { in_use: PlacesInUse { mut source, network, .. }, key } =
-            OpenPlaces::open(&topology.places, print_error)
+            OpenPlaces::open(&topology.places, print_warning)
                 .map_err(|faults| file.refused(&faults))?;
         let query = self.query();
         let name = source.name();

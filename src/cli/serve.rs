@@ -8,8 +8,9 @@
 //!   ─▶ ports (69) ─▶ start line ─▶ loop (71, 74)
 //! ```
 //!
-//! SIGINT and SIGTERM stop the server, also while it reads its journal. At SIGHUP it reloads its configuration, or stops
-//! if the terminal was closed.
+//! SIGINT and SIGTERM stop the server, also while it reads its journal. At SIGHUP it reloads its configuration and opens its
+//! log again, or stops if the terminal was closed; at SIGUSR1 it opens its log again. The log file of a start that fails is
+//! removed; its cause is on stderr.
 
 use super::check::check_folder;
 use super::config_file::{self, ConfigFile};
@@ -37,14 +38,18 @@ It does not use the built-in topology.
 
 Signals:
   SIGTERM, SIGINT  Stop accepting, serve for drain_ms at most, write the journal, and end with 0
-  SIGHUP           Read the topology and its files again, as herd reload does. If the terminal was closed,
-                   stop as at SIGTERM
+  SIGHUP           Read the topology and its files again, as herd reload does, and open the log file
+                   again. If the terminal was closed, stop as at SIGTERM
+  SIGUSR1          Open the log file again, after another program has renamed it
 
 Environment:
   HERD_TOPOLOGY             The topology, unless --topology names one
-  RUST_LOG                  What to log: error, warn, info (the default), debug, trace or off.
-                            RUST_LOG=info,herd::traffic=off leaves out the lines of clients
-                            and neighbours
+  RUST_LOG                  What to log, instead of [log] level: error, warn, info, debug, trace
+                            or off. RUST_LOG=info,herd::traffic=off leaves out the lines of
+                            clients and neighbours
+  LOGS_DIRECTORY            The folder of the log, unless [log] says where it goes
+  JOURNAL_STREAM            systemd sets it. If it names stderr, and neither [log] nor
+                            LOGS_DIRECTORY says where the log goes, it goes to the journal
   GOOGLE_MAPS_API_KEY       Google's key, unless places.key_file names a file
   https_proxy, HTTPS_PROXY  The proxy to Google, unless places.proxy names one
   no_proxy, NO_PROXY        Hosts that need no proxy")]
@@ -64,24 +69,35 @@ impl Serve {
         file.must_be_a_file()?;
         let topology = file.read()?;
         let server = file.server_to_run(&topology, &self.name)?;
-        must_take_files(file, &topology, "log", &topology.log.folder)?;
-        let path = log::start(&topology.log, &self.name, || MioIo::wall_clock().0)
-            .map_err(|e| Failure::new(Exit::CannotCreate, format!("cannot create the log: {e}")))?;
-        let outcome = serve(file, &topology, server, &path);
-        if let Err(failure) = &outcome {
-            ::log::error!("{failure}");
+        if let Some(folder) = log::destination(&topology.log).folder {
+            must_take_files(file, &topology, "log", &folder)?;
         }
+        let log = log::start(&topology.log, &self.name, || MioIo::wall_clock().0)
+            .map_err(|e| Failure::new(Exit::CannotCreate, format!("cannot create the log: {e}")))?;
+        let outcome = serve(file, &topology, server, &log, self.parent).map_err(told);
         log::flush();
         outcome
     }
 }
 
-/// Runs `server` of `topology`, which was read from `file`. `log`: the path of its log, for the start line.
+/// Logs why a server that had started has failed. The log passes it on to stderr. A server that could not start has no
+/// log, so its failure is printed.
+fn told(failure: Failure) -> Failure {
+    if log::abandon() || !::log::log_enabled!(::log::Level::Error) {
+        return failure;
+    }
+    ::log::error!(event = "failed"; "{failure}");
+    Failure { what: String::new(), ..failure }
+}
+
+/// Runs `server` of `topology`, which was read from `file`. `log`: where its log is, for the start line. `parent`: the
+/// process whose end stops it.
 fn serve(
     file: &TopologyFile,
     topology: &Topology,
     server: &Server,
-    log: &Path,
+    log: &str,
+    parent: Option<i32>,
 ) -> Result<(), Failure> {
     let (name, neighbours) = (&server.name, server.neighbours.len());
     let (connections_max, kept, wanted) = connections_max(neighbours);
@@ -102,13 +118,12 @@ fn serve(
     let terminal = Terminal::at_start();
     let wall = MioIo::wall_clock();
     let (places, peer_tls) = config_file::open(topology, &topology.herd, name, wall, true)
-        .map_err(|faults| {
-            faults.iter().for_each(|fault| ::log::error!("{}", fault.in_one_line()));
-            file.refused(&faults)
-        })?;
+        .map_err(|faults| file.refused(&faults))?;
     let places = places.expect("it was to be opened");
-    let mut io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup])
-        .map_err(|e| Failure::os("cannot create the event poll", e))?;
+    let signals =
+        [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::User1, Signal::User2];
+    let mut io =
+        MioIo::new(&signals).map_err(|e| Failure::os("cannot create the event poll", e))?;
     let seed = io.random();
     let mut member = Member::new(topology, name, places.source, seed, connections_max)
         .expect("the server was looked up in this topology");
@@ -136,6 +151,7 @@ fn serve(
         member = match open_journal(member, settings, &mut || io.is_told_to_end())? {
             Some(member) => member,
             None => {
+                log::started();
                 ::log::info!("{name} was stopped while it read its journal, which is unchanged");
                 return Ok(());
             }
@@ -144,8 +160,9 @@ fn serve(
     let mut reactor = Reactor::new(io, member, Member::reactor_limits(topology));
     let ServerAddrs { client, peer } =
         Member::start(&mut reactor).map_err(|e| Failure::new(Exit::Unavailable, e.to_string()))?;
-    ::log::info!("{name} listens: clients {client}, neighbours {peer}");
-    print_line(&format!("{name}: clients {client}, neighbours {peer}, log {}", log.display()));
+    log::started();
+    ::log::info!(event = "listening"; "{name} listens: clients {client}, neighbours {peer}");
+    print_line(&format!("{name}: clients {client}, neighbours {peer}, log {log}"));
     if let Err(e) = reactor.run() {
         return Err(match reactor.state().journal_failed() {
             true => {
@@ -158,7 +175,10 @@ fn serve(
     member
         .close_journal(core.now())
         .map_err(|e| Failure::new(Exit::Io, format!("journal: {e}")))?;
-    ::log::info!("{name} has ended");
+    if let Some(parent) = parent.filter(|parent| process::getppid() != Pid::from_raw(*parent)) {
+        ::log::info!("process {parent}, the parent, has ended, so the kernel sent SIGTERM");
+    }
+    ::log::info!(event = "ended"; "{name} has ended");
     Ok(())
 }
 
@@ -170,7 +190,6 @@ fn must_take_files(
     folder: &Path,
 ) -> Result<(), Failure> {
     let Some(fault) = check_folder(topology, table, folder) else { return Ok(()) };
-    ::log::error!("{}", fault.in_one_line());
     Err(Failure { exit: Exit::CannotCreate, ..file.refused(&[fault]) })
 }
 

@@ -242,6 +242,7 @@ impl Shared for Up {
             Signal::Child => self.reap(core),
             Signal::Hangup if self.terminal.has_closed() => self.end(core),
             Signal::Hangup => self.read_topology(core),
+            Signal::User1 | Signal::User2 => {}
         }
     }
 }

@@ -29,6 +29,7 @@ mod graph;
 mod journal;
 mod keys;
 mod limits;
+mod log;
 mod page;
 mod peers;
 mod places;
@@ -190,7 +191,7 @@ impl Topology {
         let herd = top.text("herd").map(Spanned::into_inner).unwrap_or_default();
         let security = peers::read(&top, path, supposed.peer_tls, &mut diagnostics);
         let servers = servers::read(&top, herd, &security, supposed, &mut diagnostics);
-        let [places, log, limits] =
+        let [places, log_table, limits] =
             ["[places]", "[log]", "[limits]"].map(|name| top.section(name, &mut diagnostics));
         let topology = Topology {
             herd: herd.to_owned(),
@@ -201,11 +202,7 @@ impl Topology {
             status_folder: status::read(&top, folder, &servers, &mut diagnostics),
             servers,
             peer_tls: security.tls,
-            log: LogSettings {
-                folder: folder.join(log.text_or_default("folder")),
-                rotate_bytes: log.number("rotate_bytes"),
-                rotate_keep: log.number("rotate_keep"),
-            },
+            log: log::read(&log_table, folder, &mut diagnostics),
             journal: journal::read(&top, folder, &mut diagnostics),
             limits: Limits::read(&limits),
             settings: diff::settings(&top, text, folder),

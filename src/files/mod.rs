@@ -6,7 +6,7 @@
 use rustix::fs::OFlags;
 use std::fs::{self, File, FileType, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Opens a regular file for reading.
@@ -46,6 +46,13 @@ pub fn regular(found: FileType) -> io::Result<()> {
         true => Ok(()),
         false => Err(io::Error::other(format!("it is not a regular file but {}", kind(found)))),
     }
+}
+
+/// Checks that `path` leads to `file` and not to another file with the same name. For this the file system must give an
+/// open file and its name the same inode number, as all local ones and NFS do.
+pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let (held, found) = (file.metadata()?, fs::metadata(path)?);
+    Ok((held.dev(), held.ino()) == (found.dev(), found.ino()))
 }
 
 /// Describes a type of file.

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -253,8 +253,7 @@ impl fmt::Debug for KernelDisk {
 
 /// Checks that `path` leads to `file` and not to another file with the same name.
 fn is_at(file: &File, path: &Path) -> io::Result<()> {
-    let (held, found) = (file.metadata()?, fs::metadata(path)?);
-    match (held.dev(), held.ino()) == (found.dev(), found.ino()) {
+    match files::is_at(file, path)? {
         true => Ok(()),
         false => Err(io::Error::other("another file has its name")),
     }

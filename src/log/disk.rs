@@ -1,17 +1,24 @@
 //! The log's file, which rotates when it has grown.
 //!
 //! In: bytes. Out: `Alford-2026-11-22T10-16-39Z.log`, and older files `....log.1` (the newest) to
-//! `....log.N`. It knows neither lines nor time; the
+//! `....log.N`; and `Alford.log`, a symbolic link to the newest file of the server. It knows neither lines nor time; the
 //! [`LogFile`](super::LogFile) decides what an error means.
 //!
 //! Rotation renames each older file; the oldest is overwritten. The new file
 //! is created first, under another name: if that fails (no descriptor left, folder gone), nothing
 //! has been moved, the old file keeps growing, and the next write tries again.
+//!
+//! A server keeps `rotate_keep` older files over all its starts. A file is removed only if its whole name is one that
+//! this file makes for this server: `Alford-2-2026-11-22T10-16-39Z.log` belongs to the server `Alford-2`.
+//!
+//! A file is provisional until the server has started: if the start fails, it is removed, no older file is, and the
+//! link stays.
 
 use crate::files;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::cmp::Reverse;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::LogSettings;
@@ -33,51 +40,88 @@ pub trait LogDisk {
     /// Starts a new file if the current one is too large. Called only at the end of a line.
     ///
     /// # Errors
-    /// Fails if rotation is due but fails; further bytes then go to the old file.
+    /// Fails if rotation is due but fails; the message says what that means.
     fn rotate_if_due(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Replaces `rotate_bytes` and `rotate_keep`.
-    fn set_rotation(&mut self, _settings: &LogSettings) {}
+    /// Rotates by these settings from now on.
+    fn rotate_by(&mut self, _: &LogSettings) {}
+
+    /// Whether further lines would go to a file that has lost its name: it was moved or removed.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
+    /// Opens the file again under its name, and creates it if it does not exist. The old one is closed last.
+    ///
+    /// # Errors
+    /// Fails if there is no such file and none can be created; further bytes then go to the old one.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The server has started: the file stays, the link leads to it, and files beyond `rotate_keep` are removed.
+    ///
+    /// # Errors
+    /// Fails if the link cannot be made or a file cannot be removed; the message says which.
+    fn keep(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
-/// A file that rotates when it has `rotate_bytes`, and keeps at most `rotate_keep` older files.
+/// A file that rotates when it has `rotate_bytes`. A server keeps at most `rotate_keep` older files.
 #[derive(Debug)]
 pub struct RotatingFile {
+    folder: PathBuf,
+    server: String,
     path: PathBuf,
     file: File,
     size: u64,
     rotate_bytes: u64,
     rotate_keep: u64,
+    /// Whether the file stays when this value is dropped.
+    is_kept: bool,
 }
 
 impl RotatingFile {
-    /// Creates `<name>.log` in the folder of `settings`, and the folder if it does not exist.
+    /// Creates `<server>-<start>.log` in `folder`, and the folder if it does not exist. `start`: the time, as
+    /// `2026-11-22T10-16-39Z`.
     ///
-    /// It never touches an existing file: the new file is then called `<name>-2.log`, and so on.
+    /// It never touches an existing file: the new file is then called `<server>-<start>-2.log`, and so on.
     ///
     /// # Errors
     /// Fails if the folder or the file cannot be created; the message names it.
-    pub fn create(settings: &LogSettings, name: &str) -> io::Result<RotatingFile> {
+    pub fn create(
+        settings: &LogSettings,
+        folder: &Path,
+        server: &str,
+        start: &str,
+    ) -> io::Result<RotatingFile> {
         const NAMES_TRIED: u32 = 1_000;
 
-        let folder = &settings.folder;
-        let folders = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
-        folders.map_err(|error| named(error, folder))?;
+        make(folder)?;
         for attempt in 1..=NAMES_TRIED {
             let number = if attempt == 1 { String::new() } else { format!("-{attempt}") };
-            let path = folder.join(format!("{name}{number}.log"));
-            match File::options().append(true).create_new(true).mode(MODE).open(&path) {
+            let path = folder.join(format!("{server}-{start}{number}.log"));
+            match options().create_new(true).open(&path) {
                 Ok(file) => {
-                    let &LogSettings { rotate_bytes, rotate_keep, .. } = settings;
-                    return Ok(RotatingFile { path, file, size: 0, rotate_bytes, rotate_keep });
+                    return Ok(RotatingFile {
+                        folder: folder.to_owned(),
+                        server: server.to_owned(),
+                        path,
+                        file,
+                        size: 0,
+                        rotate_bytes: settings.rotate_bytes,
+                        rotate_keep: settings.rotate_keep,
+                        is_kept: false,
+                    });
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(named(error, &path)),
             }
         }
-        Err(named(io::ErrorKind::AlreadyExists.into(), &folder.join(format!("{name}.log"))))
+        Err(named(ErrorKind::AlreadyExists.into(), &folder.join(format!("{server}-{start}.log"))))
     }
 
     /// Returns the path of the current file.
@@ -87,12 +131,11 @@ impl RotatingFile {
 
     fn rotate(&mut self) -> io::Result<()> {
         let begun = self.beside("new");
-        let mut options = File::options();
-        let file = files::open_in_place(&begun, options.append(true).create(true).mode(MODE))?;
+        let file = files::open_in_place(&begun, options().create(true))?;
         for age in (0..self.rotate_keep).rev() {
             match fs::rename(self.elder(age), self.elder(age + 1)) {
                 // There are fewer older files than `rotate_keep`, or an operator has removed one.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 outcome => outcome?,
             }
         }
@@ -113,6 +156,48 @@ impl RotatingFile {
         path.push(end);
         path.into()
     }
+
+    /// Makes the link to the current file. It is made under another name and renamed, so that it exists at any time.
+    fn link(&self) -> io::Result<()> {
+        let [link, new] =
+            ["log", "log.new"].map(|end| self.folder.join(format!("{}.{end}", self.server)));
+        let is_in_the_way = |path: &Path| path.symlink_metadata().is_ok_and(|it| !it.is_symlink());
+        if is_in_the_way(&link) {
+            let what = "it is not a symbolic link; move it away";
+            return Err(named(io::Error::new(ErrorKind::AlreadyExists, what), &link));
+        }
+        // A start that was killed may have left it.
+        if !is_in_the_way(&new) {
+            let _ = fs::remove_file(&new);
+        }
+        let target = self.path.file_name().unwrap_or_default();
+        symlink(target, &new).and_then(|()| fs::rename(&new, &link)).map_err(|e| named(e, &link))
+    }
+
+    /// Removes this server's oldest files, so that `rotate_keep` are left beside the current one.
+    fn remove_oldest(&self) -> io::Result<()> {
+        let mut ours = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(|e| named(e, &self.folder))?.flatten() {
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            if let Some(age) = entry.file_name().to_str().and_then(|name| age(name, &self.server))
+                && is_file
+                && entry.path() != self.path
+            {
+                ours.push((age, entry.path()));
+            }
+        }
+        ours.sort_unstable();
+        let beyond = ours.len().saturating_sub(self.rotate_keep as usize);
+        for (_, path) in &ours[..beyond] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(named(error, path));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 impl LogDisk for RotatingFile {
@@ -126,14 +211,82 @@ impl LogDisk for RotatingFile {
         if self.rotate_bytes == 0 || self.size < self.rotate_bytes {
             return Ok(());
         }
-        // The file is shorter if an operator has truncated it.
-        debug_assert!(self.file.metadata().is_ok_and(|file| file.len() <= self.size));
-        self.rotate()
+        let told = |what: &str, e: io::Error| io::Error::new(e.kind(), format!("{what}: {e}"));
+        self.rotate().map_err(|e| {
+            told("rotate_bytes: cannot start a new log file, so this one keeps growing", e)
+        })?;
+        self.remove_oldest().map_err(|e| told("rotate_keep: cannot remove an old log file", e))
     }
 
-    fn set_rotation(&mut self, settings: &LogSettings) {
+    fn rotate_by(&mut self, settings: &LogSettings) {
         (self.rotate_bytes, self.rotate_keep) = (settings.rotate_bytes, settings.rotate_keep);
     }
+
+    fn is_lost(&self) -> bool {
+        !files::is_at(&self.file, &self.path).unwrap_or(false)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        make(&self.folder)?;
+        let opened = files::open_in_place(&self.path, options().create(true));
+        self.file = opened.map_err(|error| named(error, &self.path))?;
+        self.size = self.file.metadata().map_or(0, |file| file.len());
+        Ok(())
+    }
+
+    fn keep(&mut self) -> io::Result<()> {
+        self.is_kept = true;
+        let linked = self.link();
+        self.remove_oldest().and(linked)
+    }
+}
+
+impl Drop for RotatingFile {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // If this fails, the next start that succeeds counts it as an old file.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Creates the folder if it does not exist.
+fn make(folder: &Path) -> io::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
+    made.map_err(|error| named(error, folder))
+}
+
+fn options() -> OpenOptions {
+    let mut options = File::options();
+    options.append(true).mode(MODE);
+    options
+}
+
+/// The order of the log files of `server` by their names, oldest first: by the time of the start, the number after it,
+/// and the rotations since. `None` if `name` is not exactly a name that [`RotatingFile`] gives a file of this server.
+fn age(name: &str, server: &str) -> Option<(String, u64, Reverse<u64>)> {
+    const START: &str = "dddd-dd-ddTdd-dd-ddZ";
+
+    let number = |text: &str| {
+        let is_ours = text.starts_with(|c: char| ('1'..='9').contains(&c));
+        text.parse().ok().filter(|_| is_ours && text.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let rest = name.strip_prefix(server)?.strip_prefix('-')?;
+    let (start, rest) = rest.split_at_checked(START.len())?;
+    let is_start = start.bytes().zip(START.bytes()).all(|(byte, form)| match form {
+        b'd' => byte.is_ascii_digit(),
+        _ => byte == form,
+    });
+    let (attempt, rest) = rest.split_once(".log").filter(|_| is_start)?;
+    let attempt = match attempt {
+        "" => 1,
+        _ => number(attempt.strip_prefix('-')?)?,
+    };
+    let rotations = match rest {
+        "" => 0,
+        _ => number(rest.strip_prefix('.')?)?,
+    };
+    Some((start.to_owned(), attempt, Reverse(rotations)))
 }
 
 fn named(error: io::Error, path: &Path) -> io::Error {
@@ -143,7 +296,15 @@ fn named(error: io::Error, path: &Path) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::os::unix::fs::PermissionsExt;
+
+    const START: &str = "2026-11-22T10-16-39Z";
+
+    /// The file of Alford's start at [`START`], and its rotations.
+    fn name(end: &str) -> String {
+        format!("Alford-{START}{end}")
+    }
 
     /// A temporary folder, removed at the end of the test.
     struct Folder(PathBuf);
@@ -157,8 +318,25 @@ mod tests {
         }
 
         fn file(&self, rotate_bytes: u64, rotate_keep: u64) -> RotatingFile {
-            let settings = LogSettings { folder: self.0.join("log"), rotate_bytes, rotate_keep };
-            RotatingFile::create(&settings, "Alford").expect("the folder can be made")
+            let mut file = self.starting("Alford", START, rotate_bytes, rotate_keep);
+            file.is_kept = true;
+            file
+        }
+
+        fn starting(
+            &self,
+            server: &str,
+            start: &str,
+            rotate_bytes: u64,
+            rotate_keep: u64,
+        ) -> RotatingFile {
+            let settings = LogSettings { rotate_bytes, rotate_keep, ..LogSettings::default() };
+            RotatingFile::create(&settings, &self.0.join("log"), server, start)
+                .expect("the folder can be made")
+        }
+
+        fn names(&self) -> Vec<String> {
+            self.contents().into_iter().map(|(name, _)| name).collect()
         }
 
         fn contents(&self) -> Vec<(String, String)> {
@@ -188,14 +366,12 @@ mod tests {
     #[test]
     fn a_file_that_exists_is_left_alone() {
         let folder = Folder::new("exists");
-        for (text, name) in
-            [("one", "Alford.log"), ("two", "Alford-2.log"), ("three", "Alford-3.log")]
-        {
+        for (text, name) in [("one", ".log"), ("two", "-2.log"), ("three", "-3.log")] {
             let mut file = folder.file(0, 0);
             write(&mut file, text);
-            assert_eq!(file.path(), folder.0.join("log").join(name));
+            assert_eq!(file.path(), folder.0.join("log").join(self::name(name)));
         }
-        assert_eq!(folder.contents()[2], ("Alford.log".into(), "one".into()));
+        assert_eq!(folder.contents()[2], (name(".log"), "one".into()));
     }
 
     #[test]
@@ -206,8 +382,8 @@ mod tests {
             write(&mut file, text);
             file.rotate_if_due().expect("the folder can be written");
         }
-        let expected = [("Alford.log", "55"), ("Alford.log.1", "4444"), ("Alford.log.2", "3333")];
-        assert_eq!(folder.contents(), expected.map(|(name, text)| (name.into(), text.into())));
+        let expected = [(".log", "55"), (".log.1", "4444"), (".log.2", "3333")];
+        assert_eq!(folder.contents(), expected.map(|(end, text)| (name(end), text.into())));
     }
 
     #[test]
@@ -218,7 +394,7 @@ mod tests {
             write(&mut file, text);
             file.rotate_if_due().expect("the folder can be written");
         }
-        assert_eq!(folder.contents(), [("Alford.log".into(), "3".into())]);
+        assert_eq!(folder.contents(), [(name(".log"), "3".into())]);
     }
 
     #[test]
@@ -227,8 +403,8 @@ mod tests {
         let mut file = folder.file(4, 1);
         write(&mut file, "1111");
         file.rotate_if_due().expect("the folder can be written");
-        for name in ["Alford.log", "Alford.log.1"] {
-            let metadata = fs::metadata(folder.0.join("log").join(name)).expect("it is there");
+        for name in [".log", ".log.1"].map(name) {
+            let metadata = fs::metadata(folder.0.join("log").join(&name)).expect("it is there");
             assert_eq!(metadata.permissions().mode() & 0o7137, 0, "{name}");
         }
         let metadata = fs::metadata(folder.0.join("log")).expect("it is there");
@@ -248,7 +424,7 @@ mod tests {
     fn when_no_new_file_can_be_made_nothing_moves_and_the_old_one_grows_on() {
         let folder = Folder::new("stuck");
         let mut file = folder.file(4, 2);
-        let in_the_way = folder.0.join("log/Alford.log.new");
+        let in_the_way = folder.0.join("log").join(name(".log.new"));
         fs::create_dir(&in_the_way).expect("the folder can be written");
         write(&mut file, "1111");
         assert!(file.rotate_if_due().is_err());
@@ -261,8 +437,8 @@ mod tests {
         fs::remove_file(&in_the_way).expect("it is ours");
         file.rotate_if_due().expect("nothing is in the way now");
         write(&mut file, "3");
-        let expected = [("Alford.log", "3"), ("Alford.log.1", "11112222")];
-        assert_eq!(folder.contents(), expected.map(|(name, text)| (name.into(), text.into())));
+        let expected = [(".log", "3"), (".log.1", "11112222")];
+        assert_eq!(folder.contents(), expected.map(|(end, text)| (name(end), text.into())));
     }
 
     #[test]
@@ -273,7 +449,7 @@ mod tests {
         fs::remove_file(file.path()).expect("it was there");
         file.rotate_if_due().expect("the folder can be written");
         write(&mut file, "2");
-        assert_eq!(folder.contents(), [("Alford.log".into(), "2".into())]);
+        assert_eq!(folder.contents(), [(name(".log"), "2".into())]);
     }
 
     #[test]
@@ -281,12 +457,153 @@ mod tests {
         let folder = Folder::new("named");
         fs::create_dir_all(&folder.0).expect("the system's own folder can be written");
         fs::write(folder.0.join("log"), "a file").expect("the folder can be written");
-        let settings =
-            LogSettings { folder: folder.0.join("log"), rotate_bytes: 0, rotate_keep: 0 };
-        let error = RotatingFile::create(&settings, "Alford").expect_err("a file is in the way");
+        let error = {
+            let (settings, path) = (LogSettings::default(), folder.0.join("log"));
+            RotatingFile::create(&settings, &path, "Alford", START)
+                .expect_err("a file is in the way")
+        };
         assert!(
             error.to_string().starts_with(&folder.0.join("log").display().to_string()),
             "{error}"
         );
+    }
+
+    /// The starts of Alford, oldest first.
+    const STARTS: [&str; 4] = [
+        "2025-12-31T23-59-59Z",
+        "2026-01-01T00-00-00Z",
+        "2026-11-22T10-16-39Z",
+        "2026-11-22T10-16-40Z",
+    ];
+
+    #[test]
+    fn rotate_keep_counts_the_older_files_of_all_starts_of_this_server_alone() {
+        let folder = Folder::new("starts");
+        let others = [
+            format!("Alford-2-{}.log", STARTS[0]),
+            format!("Alford-{0}-{0}.log", STARTS[0]),
+            format!("Alford-{}.log.gz", STARTS[0]),
+            format!("Alford-{}.log.1.gz", STARTS[0]),
+            format!("Alford-{}.log.01", STARTS[0]),
+            format!("Alford-{}-.log", STARTS[0]),
+            format!("Alford-{}-+2.log", STARTS[0]),
+            format!("alford-{}.log", STARTS[0]),
+            "Alford-2025-12-31T23:59:59Z.log".into(),
+            "Alford-.log".into(),
+        ];
+        fs::create_dir_all(folder.0.join("log")).expect("the folder can be made");
+        for other in &others {
+            fs::write(folder.0.join("log").join(other), "other").expect("there is room");
+        }
+        for start in STARTS {
+            let mut file = folder.starting("Alford", start, 4, 2);
+            file.keep().expect("the folder can be written");
+            write(&mut file, "1111");
+            file.rotate_if_due().expect("the folder can be written");
+        }
+        let mut expected = others.to_vec();
+        // The last start's two files, and the newest one of the start before.
+        expected.extend([3, 3, 2].map(|start| format!("Alford-{}.log", STARTS[start])));
+        expected.dedup();
+        expected.push(format!("Alford-{}.log.1", STARTS[3]));
+        expected.push("Alford.log".into());
+        expected.sort();
+        assert_eq!(folder.names(), expected);
+    }
+
+    #[test]
+    fn the_oldest_start_goes_first_then_the_smaller_number_then_the_older_rotation() {
+        let old_to_new = ["-2.log.3", "-2.log", "-10.log.2", "-10.log.1", "-10.log"];
+        let mut names = vec![format!("Alford-{}.log", STARTS[1])];
+        names.extend(old_to_new.map(name));
+        let ages: Vec<_> =
+            names.iter().map(|name| age(name, "Alford").expect("it is ours")).collect();
+        assert!(ages.is_sorted(), "{ages:?}");
+    }
+
+    #[test]
+    fn a_start_that_fails_leaves_no_file_and_neither_link_nor_older_files_change() {
+        let folder = Folder::new("failed");
+        let mut first = folder.starting("Alford", STARTS[0], 0, 0);
+        write(&mut first, "first");
+        first.keep().expect("the folder can be written");
+        let before = folder.contents();
+        let mut second = folder.starting("Alford", STARTS[1], 0, 0);
+        write(&mut second, "second");
+        drop(second);
+        drop(first);
+        assert_eq!(folder.contents(), before);
+        assert_eq!(before.len(), 2, "the file and the link");
+    }
+
+    #[test]
+    fn the_link_leads_to_the_newest_file_and_a_file_in_its_place_is_left_alone() {
+        let folder = Folder::new("link");
+        let link = folder.0.join("log/Alford.log");
+        for start in STARTS {
+            let mut file = folder.starting("Alford", start, 0, 9);
+            file.keep().expect("the folder can be written");
+            let target = format!("Alford-{start}.log");
+            assert_eq!(fs::read_link(&link).expect("a link"), Path::new(&target), "relative");
+        }
+        fs::remove_file(&link).expect("it was there");
+        fs::write(&link, "an operator's").expect("there is room");
+        let why = folder.file(0, 9).keep().expect_err("a file is in the way").to_string();
+        assert!(why.ends_with("Alford.log: it is not a symbolic link; move it away"), "{why}");
+        assert_eq!(fs::read_to_string(&link).expect("text"), "an operator's");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_or_removed_or_whose_folder_is_gone_is_noticed_and_replaced() {
+        let folder = Folder::new("lost");
+        let mut file = folder.file(0, 0);
+        assert!(!file.is_lost());
+        write(&mut file, "one");
+        let moved = folder.0.join("log").join("moved");
+        fs::rename(file.path(), &moved).expect("it was there");
+        assert!(file.is_lost());
+        write(&mut file, "two");
+        file.reopen().expect("the folder can be written");
+        assert!(!file.is_lost());
+        write(&mut file, "three");
+        assert_eq!(fs::read_to_string(&moved).expect("text"), "onetwo");
+        assert_eq!(fs::read_to_string(file.path()).expect("text"), "three");
+
+        fs::remove_dir_all(folder.0.join("log")).expect("it is ours");
+        assert!(file.is_lost());
+        file.reopen().expect("the folder can be made");
+        write(&mut file, "four");
+        assert_eq!(folder.contents(), [(name(".log"), "four".into())]);
+
+        // Another program may have created it, as logrotate does.
+        fs::remove_file(file.path()).expect("it was there");
+        fs::write(file.path(), "new").expect("there is room");
+        assert!(file.is_lost());
+        file.reopen().expect("it is a file");
+        write(&mut file, "er");
+        assert_eq!((file.size, folder.contents().remove(0).1), (5, "newer".into()));
+    }
+
+    #[test]
+    fn while_a_lost_file_cannot_be_replaced_the_old_one_stays_in_use() {
+        let folder = Folder::new("blocked");
+        let mut file = folder.file(0, 0);
+        let moved = folder.0.join("log").join("moved");
+        fs::rename(file.path(), &moved).expect("it was there");
+        fs::create_dir(file.path()).expect("the folder can be written");
+        assert!(file.reopen().is_err());
+        write(&mut file, "kept");
+        assert_eq!(fs::read_to_string(&moved).expect("text"), "kept");
+        fs::remove_dir(file.path()).expect("it is empty");
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_of_another_server_is_taken_for_one_of_ours(
+            ours in "[A-Za-z0-9-]{1,30}", other in "[A-Za-z0-9-]{1,30}", start in 0..4_usize, end in "(-[1-9])?",
+        ) {
+            let name = format!("{other}-{}{end}.log", STARTS[start]);
+            prop_assert_eq!(age(&name, &ours).is_some(), ours == other);
+        }
     }
 }

@@ -1,14 +1,16 @@
-//! Buffers log lines on their way to the disk.
+//! Buffers log lines on their way to the disk, or to stderr.
 //!
-//! In: whole lines. Out: writes of 64 KiB and more, or fewer bytes at a
-//! [`flush`](LogFile::flush). It knows the time stamp and the form of a line, but no level filter and no
-//! timer.
+//! In: events and lines in and out. Out: writes of 64 KiB and more, or fewer bytes at a
+//! [`flush`](LogFile::flush). It knows the time stamp, but no level filter and no timer.
 //!
 //! The idea: a line is appended to a buffer, and the buffer is written when it is full. When the
 //! disk refuses a write, the buffer is kept, and lines that find it full are dropped and counted.
 //! Only `flush`, which a timer calls ten times a second, retries a failing disk, so a
 //! full disk costs no system call per line. When the disk accepts writes again, the buffer is written
 //! first, then one line that says how many lines are missing and why, exactly where the gap is.
+//!
+//! A log that was moved or removed accepts every write, but nobody finds the lines. So a flush checks, at most once a
+//! second, whether the file still has its name, and opens a new one if not.
 //!
 //! Invariants: the buffer holds at most [`WAITING_BYTES`] and one line. After a line was dropped, all further lines
 //! are dropped until the disk accepts writes again. A line is never torn: the rest of a short write is written first,
@@ -17,14 +19,17 @@
 use std::fmt;
 use std::io::{self, Write as _};
 
-use super::stamp::{STAMP_BYTES, TimestampCache};
-use super::{Clock, Direction, LogDisk, LogSettings, Party, escape};
+use ::log::{Level, Record};
+
+use super::line::LineForm;
+use super::stamp::TimestampCache;
+use super::{Clock, Direction, Escaped, LogDisk, LogSettings, Party, escape, plural};
 
 /// The buffer is written when it holds this many bytes: 64 KiB.
 pub const WAITING_BYTES: usize = 64 * 1024;
 
-/// The position of the level in a line, `INFO `, `WARN `, ...: five bytes, between two spaces.
-const LEVEL: std::ops::Range<usize> = STAMP_BYTES + 1..STAMP_BYTES + 6;
+/// The shortest time between two checks whether the file still has its name.
+const LOOK_EVERY_NS: u64 = 1_000_000_000;
 
 /// The longest time from the beginning of a turn to an event in it. A longer one means that the clock was set back.
 const TURN_NS: u64 = 1_000_000_000;
@@ -34,18 +39,29 @@ pub struct LogFile {
     disk: Box<dyn LogDisk>,
     clock: Clock,
     stamp: TimestampCache,
+    form: LineForm,
     head: LinePrefix,
     /// The time of the last event.
     event_ns: u64,
     waiting: Vec<u8>,
+    /// The disk has the beginning of the line whose rest is first in `waiting`.
+    is_torn: bool,
+    /// The time of the last check whether the file still has its name.
+    looked_ns: u64,
     /// The number of lines dropped since the disk's last success.
     missing: u64,
     /// The number of lines dropped since the start because the disk refused writes.
     pub dropped: u64,
     /// Why the disk refused the last write; `None` if it succeeded.
     refusal: Option<io::Error>,
+    /// Why the file that was moved or removed, or has to be opened again, could not be replaced.
+    lost: Option<io::Error>,
     /// Whether the last rotation failed, which has been logged.
     cannot_rotate: bool,
+    /// Whether the server has started.
+    pub(super) is_kept: bool,
+    /// The log's own warnings that [`take_complaints`](LogFile::take_complaints) has not returned yet.
+    complaints: Vec<String>,
 }
 
 impl LogFile {
@@ -55,14 +71,25 @@ impl LogFile {
             disk,
             clock,
             stamp: TimestampCache::new(),
+            form: LineForm::default(),
             head: LinePrefix::default(),
             event_ns: 0,
             waiting: Vec::with_capacity(WAITING_BYTES + 4 * 1024),
+            is_torn: false,
+            looked_ns: 0,
             missing: 0,
             dropped: 0,
             refusal: None,
+            lost: None,
             cannot_rotate: false,
+            is_kept: false,
+            complaints: Vec::new(),
         }
+    }
+
+    /// Gives all further lines this form.
+    pub(super) fn with_form(self, form: LineForm) -> LogFile {
+        LogFile { form, ..self }
     }
 
     /// Appends a line that was received or sent: `<time> INFO  <party> < <line>`.
@@ -74,6 +101,9 @@ impl LogFile {
     /// pieces, which defeats store forwarding and stalls the processor.
     #[inline]
     pub fn traffic(&mut self, unix_ns: u64, party: &Party<'_>, direction: Direction, line: &[u8]) {
+        if self.form.is_json {
+            return self.traffic_as_event(party, direction, line);
+        }
         if !self.has_room() {
             return;
         }
@@ -82,7 +112,7 @@ impl LogFile {
         let is_behind = self.event_ns.wrapping_sub(unix_ns) < TURN_NS;
         let unix_ns = if is_behind { self.event_ns } else { unix_ns };
         if !self.head.is_of(unix_ns, party) {
-            self.head.write(unix_ns, party, &mut self.stamp);
+            self.head.write(unix_ns, party, &self.form, &mut self.stamp);
         }
         self.waiting.extend_from_slice(&self.head.text);
         self.waiting.extend_from_slice(direction.sign());
@@ -93,22 +123,45 @@ impl LogFile {
         }
     }
 
-    /// Appends a complete line with time, level and newline. A warning or an error is
-    /// written immediately.
-    pub fn event(&mut self, line: &[u8]) {
+    #[cold]
+    fn traffic_as_event(&mut self, party: &Party<'_>, direction: Direction, line: &[u8]) {
+        let (key, name) = match *party {
+            Party::Named(name) => ("neighbour", Escaped(name).to_string()),
+            Party::Numbered(word, number) => ("conn", format!("{word},{number}")),
+        };
+        let direction = if direction == Direction::In { "in" } else { "out" };
+        let members = [("event", "line"), (key, &*name), ("direction", direction)];
+        let (line, mut record) = (Escaped(line), Record::builder());
+        record.level(Level::Info).key_values(&members);
+        self.event(&record.args(format_args!("{line}")).build());
+    }
+
+    /// Appends an event. A warning or an error is written immediately.
+    pub fn event(&mut self, record: &Record<'_>) {
         if !self.has_room() {
             return;
         }
-        self.waiting.extend_from_slice(line);
         self.event_ns = (self.clock)();
-        let urgent = matches!(line.get(LEVEL), Some(b"WARN " | b"ERROR"));
-        if urgent || self.waiting.len() >= WAITING_BYTES {
+        self.form.event(record, self.event_ns, &mut self.stamp, &mut self.waiting);
+        if record.level() <= Level::Warn || self.waiting.len() >= WAITING_BYTES {
             self.write_unless_refused();
         }
     }
 
-    /// Writes as much of the buffer as the disk accepts.
+    /// Writes as much of the buffer as the disk accepts, to a new file if the old one was moved or removed.
     pub fn flush(&mut self) {
+        let now_ns = (self.clock)();
+        if now_ns.abs_diff(self.looked_ns) >= LOOK_EVERY_NS {
+            self.looked_ns = now_ns;
+            if self.disk.is_lost() && self.replace() {
+                let what = "the log file was moved or removed; the log goes on in this new one";
+                self.tell(Level::Info, what);
+            }
+        }
+        self.write_all();
+    }
+
+    fn write_all(&mut self) {
         // A write may add a warning of the log's own, but at most twice, so the loop ends.
         while self.unwritten() {
             self.write();
@@ -118,9 +171,48 @@ impl LogFile {
         }
     }
 
-    /// Replaces `rotate_bytes` and `rotate_keep`.
-    pub fn set_rotation(&mut self, settings: &LogSettings) {
-        self.disk.set_rotation(settings);
+    /// Writes the buffer, then opens the file again under its name. If that fails, the old file stays in use.
+    pub(super) fn reopen(&mut self) -> bool {
+        self.write_all();
+        self.replace()
+    }
+
+    fn replace(&mut self) -> bool {
+        self.lost = self.disk.reopen().err();
+        if self.lost.is_none() && std::mem::take(&mut self.is_torn) {
+            // The rest of this line belongs to the old file.
+            let end = self.waiting.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            self.waiting.drain(..end);
+            self.missing += 1;
+            self.dropped += 1;
+        }
+        self.lost.is_none()
+    }
+
+    /// Why the log cannot be written or has no name, if that is so. A reader that is slow for a moment is no failure.
+    pub(super) fn failure(&self) -> Option<&io::Error> {
+        let is_grave =
+            |why: &&io::Error| self.missing > 0 || why.kind() != io::ErrorKind::WouldBlock;
+        self.lost.as_ref().or(self.refusal.as_ref().filter(is_grave))
+    }
+
+    /// Takes the log's own warnings since the last call.
+    pub(super) fn take_complaints(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.complaints)
+    }
+
+    /// Goes on with the log `other`, in the form of this one and with these settings of rotation.
+    pub(super) fn go_on_with(&mut self, other: &mut LogFile, settings: &LogSettings) {
+        std::mem::swap(self, other);
+        std::mem::swap(&mut self.form, &mut other.form);
+        self.head = LinePrefix::default();
+        self.disk.rotate_by(settings);
+    }
+
+    /// Keeps the file; see [`LogDisk::keep`].
+    pub(super) fn keep(&mut self) -> io::Result<()> {
+        self.is_kept = true;
+        self.disk.keep()
     }
 
     /// Whether the buffer holds anything to flush.
@@ -162,6 +254,9 @@ impl LogFile {
                 Err(error) => break Some(error),
             }
         };
+        if let Some(last) = written.checked_sub(1) {
+            self.is_torn = self.waiting[last] != b'\n';
+        }
         self.waiting.drain(..written);
         match refusal {
             Some(why) => self.refusal = Some(why),
@@ -173,17 +268,16 @@ impl LogFile {
         let refusal = self.refusal.take();
         let missing = std::mem::take(&mut self.missing);
         if let (Some(why), 1..) = (refusal, missing) {
-            let lines = if missing == 1 { "line is" } else { "lines are" };
-            self.complain(format_args!(
-                "{missing} {lines} missing here: the log could not be written: {why}"
+            let (lines, are) =
+                (plural(missing as usize, "line"), if missing == 1 { "is" } else { "are" });
+            self.complain(&format!(
+                "{lines} {are} missing here: the log could not be written: {why}"
             ));
         }
         match self.disk.rotate_if_due() {
             Err(why) if !self.cannot_rotate => {
                 self.cannot_rotate = true;
-                self.complain(format_args!(
-                    "rotate_bytes: cannot start a new log file, so this one keeps growing: {why}"
-                ));
+                self.complain(&why.to_string());
             }
             Err(_) => {}
             Ok(()) => self.cannot_rotate = false,
@@ -191,9 +285,16 @@ impl LogFile {
     }
 
     /// Appends a warning of the log's own to the buffer.
-    fn complain(&mut self, what: fmt::Arguments<'_>) {
-        self.waiting.extend_from_slice(self.stamp.at((self.clock)()));
-        self.waiting.extend_from_slice(format!(" WARN  {what}\n").as_bytes());
+    pub(super) fn complain(&mut self, what: &str) {
+        let args = format_args!("{what}");
+        let record = Record::builder().level(Level::Warn).args(args).build();
+        self.form.event(&record, (self.clock)(), &mut self.stamp, &mut self.waiting);
+        self.complaints.push(what.to_owned());
+    }
+
+    /// Appends an event that has no record and bypasses the filter.
+    pub(super) fn tell(&mut self, level: Level, what: &str) {
+        self.event(&Record::builder().level(level).args(format_args!("{what}")).build());
     }
 }
 
@@ -220,10 +321,15 @@ impl LinePrefix {
         }
     }
 
-    fn write(&mut self, unix_ns: u64, party: &Party<'_>, stamp: &mut TimestampCache) {
+    fn write(
+        &mut self,
+        unix_ns: u64,
+        party: &Party<'_>,
+        form: &LineForm,
+        stamp: &mut TimestampCache,
+    ) {
         self.text.clear();
-        self.text.extend_from_slice(stamp.at(unix_ns));
-        self.text.extend_from_slice(b" INFO  ");
+        form.begin(Level::Info, unix_ns, stamp, &mut self.text);
         self.unix_ns = unix_ns;
         self.party = match *party {
             Party::Named(name) => {
@@ -270,6 +376,10 @@ mod tests {
         appends: usize,
         rotation_fails: bool,
         rotations: usize,
+        is_lost: bool,
+        cannot_reopen: bool,
+        /// The content of the files before the last reopening.
+        old: Vec<u8>,
     }
 
     impl TestDisk {
@@ -319,6 +429,21 @@ mod tests {
             inside.rotations += 1;
             if inside.rotation_fails { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
         }
+
+        fn is_lost(&self) -> bool {
+            self.inside().is_lost
+        }
+
+        fn reopen(&mut self) -> io::Result<()> {
+            let mut inside = self.inside();
+            if inside.cannot_reopen {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            inside.is_lost = false;
+            let text = std::mem::take(&mut inside.text);
+            inside.old.extend(text);
+            Ok(())
+        }
     }
 
     #[test]
@@ -328,13 +453,17 @@ mod tests {
         let event_ns = 1_795_342_599_123_456_789;
         let party = Party::Numbered("Chatserver", 7);
         log.traffic(event_ns - 5_000, &party, Direction::In, b"x");
-        log.event(b"2026-11-22T10:16:39.123456Z INFO  an event\n");
+        event(&mut log, Level::Info, "an event");
         for unix_ns in [event_ns - 5_000, event_ns + 5_000, event_ns - 2 * TURN_NS] {
             log.traffic(unix_ns, &party, Direction::Out, b"? x");
         }
         log.flush();
         let micros: Vec<String> = disk.lines().iter().map(|line| line[17..26].to_owned()).collect();
         assert_eq!(micros, ["39.123451", "39.123456", "39.123456", "39.123461", "37.123456"]);
+    }
+
+    fn event(log: &mut LogFile, level: Level, text: &str) {
+        log.tell(level, text);
     }
 
     fn number(log: &mut LogFile, number: usize) {
@@ -365,6 +494,29 @@ mod tests {
                 "1970-01-01T00:00:00.000001Z INFO  Parker > AT Alford +0.1 kiwi +1-2 3",
             ]
         );
+    }
+
+    #[test]
+    fn in_json_a_line_is_an_object_with_the_text_of_the_text_form() {
+        let disk = TestDisk::new(usize::MAX);
+        let mut log = disk.log().with_form(LineForm::new(true, false, false, "Alford"));
+        log.traffic(0, &Party::Numbered("Chatserver", 12), Direction::In, b"IAMAT \"k\\\xff 1");
+        log.traffic(0, &Party::Named(b"Par\nker"), Direction::Out, b"PING");
+        log.flush();
+        let lines: Vec<serde_json::Value> =
+            disk.lines().iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let (time, server) = ("2026-11-22T10:16:39.123456Z", "Alford");
+        let expected = [
+            serde_json::json!({
+                "time": time, "level": "INFO", "server": server, "event": "line",
+                "conn": "Chatserver,12", "direction": "in", "text": "IAMAT \"k\\\\\\xff 1",
+            }),
+            serde_json::json!({
+                "time": time, "level": "INFO", "server": server, "event": "line",
+                "neighbour": "Par\\x0aker", "direction": "out", "text": "PING",
+            }),
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[test]
@@ -413,11 +565,11 @@ mod tests {
     fn a_warning_is_written_at_once_and_an_info_is_not() {
         let disk = TestDisk::new(usize::MAX);
         let mut log = disk.log();
-        log.event(b"1970-01-01T00:00:00.000000Z INFO  WARN me\n");
+        event(&mut log, Level::Info, "WARN me");
         assert_eq!(disk.lines().len(), 0);
-        log.event(b"1970-01-01T00:00:00.000000Z WARN  low\n");
+        event(&mut log, Level::Warn, "low");
         assert_eq!(disk.lines().len(), 2);
-        log.event(b"1970-01-01T00:00:00.000000Z ERROR lower\n");
+        event(&mut log, Level::Error, "lower");
         assert_eq!(disk.lines().len(), 3);
     }
 
@@ -468,7 +620,7 @@ mod tests {
         let disk = TestDisk::new(0);
         let mut log = disk.log();
         (0..MANY).for_each(|n| number(&mut log, n));
-        (0..MANY).for_each(|_| log.event(b"1970-01-01T00:00:00.000000Z WARN  low\n"));
+        (0..MANY).for_each(|_| event(&mut log, Level::Warn, "low"));
         assert_eq!(disk.inside().appends, 1);
         (0..10).for_each(|_| log.flush());
         assert_eq!(disk.inside().appends, 11);
@@ -479,10 +631,10 @@ mod tests {
     fn a_refusal_that_costs_no_line_is_not_mentioned() {
         let disk = TestDisk::new(0);
         let mut log = disk.log();
-        log.event(b"1970-01-01T00:00:00.000000Z WARN  low\n");
+        event(&mut log, Level::Warn, "low");
         disk.inside().room = usize::MAX;
         log.flush();
-        assert_eq!(disk.lines(), ["1970-01-01T00:00:00.000000Z WARN  low"]);
+        assert_eq!(disk.lines(), ["2026-11-22T10:16:39.123456Z WARN  low"]);
     }
 
     #[test]
@@ -512,8 +664,60 @@ mod tests {
             log.flush();
         }
         let complaints =
-            disk.lines().iter().filter(|line| line.contains("cannot start a new log file")).count();
+            disk.lines().iter().filter(|line| line.contains("permission denied")).count();
         assert_eq!((complaints, disk.lines().len()), (1, 6));
         assert!(disk.inside().rotations >= 5, "it is tried again");
+    }
+
+    #[test]
+    fn a_log_that_was_moved_goes_on_in_a_new_file_without_losing_a_line() {
+        let disk = TestDisk::new(usize::MAX);
+        let mut log = disk.log();
+        number(&mut log, 1);
+        log.flush();
+        disk.inside().is_lost = true;
+        number(&mut log, 2);
+        // The clock stands still, and a check was made in its present second.
+        log.flush();
+        assert_eq!(disk.lines().len(), 2, "at most one check a second");
+        log.looked_ns = 0;
+        number(&mut log, 3);
+        log.flush();
+        let lines = disk.lines();
+        assert!(lines[0].ends_with(&format!("{:064}", 3)), "{lines:?}");
+        assert!(lines[1].contains("was moved or removed"), "{lines:?}");
+        assert_eq!((lines.len(), log.dropped), (2, 0));
+        assert_eq!(disk.inside().old.iter().filter(|byte| **byte == b'\n').count(), 2);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_again_fails_and_goes_on_in_the_old_file() {
+        let disk = TestDisk::new(usize::MAX);
+        let mut log = disk.log();
+        disk.inside().is_lost = true;
+        disk.inside().cannot_reopen = true;
+        number(&mut log, 1);
+        log.flush();
+        assert_eq!(disk.lines().len(), 1);
+        assert_eq!(log.failure().map(io::Error::kind), Some(io::ErrorKind::PermissionDenied));
+        disk.inside().cannot_reopen = false;
+        assert!(log.reopen());
+        assert!(log.failure().is_none());
+    }
+
+    #[test]
+    fn the_rest_of_a_torn_line_is_not_written_to_the_new_file() {
+        let disk = TestDisk::new(50);
+        let mut log = disk.log();
+        number(&mut log, 1);
+        number(&mut log, 2);
+        log.flush();
+        assert!(log.reopen(), "the old disk is full");
+        disk.inside().room = usize::MAX;
+        log.flush();
+        let lines = disk.lines();
+        assert!(lines[0].ends_with(&format!("{:064}", 2)), "{lines:?}");
+        assert!(lines[1].contains("1 line is missing here"), "{lines:?}");
+        assert_eq!((lines.len(), log.dropped), (2, 1));
     }
 }

@@ -85,7 +85,7 @@ impl LogThrottle {
                 times
             }
         };
-        write(level, what, times, outcome);
+        write(level, key, what, times, outcome);
     }
 
     /// The number of occurrences since the start of all warnings with this word in their key, logged or not.
@@ -104,14 +104,16 @@ impl LogThrottle {
         for warning in self.warnings.iter_mut().filter(|warning| now - warning.logged >= EVERY) {
             if let Some(counted) = warning.counted.take() {
                 warning.logged = now;
-                counted.log();
+                counted.log(warning.key);
             }
         }
     }
 
     /// Logs all counted occurrences at once, as at the end.
     pub fn report_all(&mut self) {
-        self.warnings.drain(..).filter_map(|warning| warning.counted).for_each(|it| it.log());
+        let counted =
+            self.warnings.drain(..).filter_map(|it| it.counted.map(|counted| (it.key, counted)));
+        counted.for_each(|(key, counted)| counted.log(key));
     }
 }
 
@@ -122,16 +124,19 @@ impl Drop for LogThrottle {
 }
 
 impl Counted {
-    fn log(self) {
+    fn log(self, key: ThrottleKey) {
         let Counted { times, level, what, outcome } = self;
-        write(level, format_args!("{what}"), times, outcome);
+        write(level, key, format_args!("{what}"), times, outcome);
     }
 }
 
-fn write(level: Level, what: fmt::Arguments<'_>, times: u64, outcome: &str) {
+fn write(level: Level, key: ThrottleKey, what: fmt::Arguments<'_>, times: u64, outcome: &str) {
     let (noun, rest) = outcome.split_once(' ').unwrap_or((outcome, ""));
     let singular = noun.strip_suffix('s').filter(|_| times == 1);
-    log::log!(level, "{what}: {times} {} {rest}", singular.unwrap_or(noun));
+    log::log!(
+        level, event = "throttled", key = key.0, count = times;
+        "{what}: {times} {} {rest}", singular.unwrap_or(noun)
+    );
 }
 
 #[cfg(test)]

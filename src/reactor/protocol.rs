@@ -108,7 +108,7 @@ pub trait Shared: Sized {
     fn signalled(&mut self, core: &mut Core<Self>, signal: Signal) {
         match signal {
             Signal::Interrupt | Signal::Terminate => core.stop(),
-            Signal::Hangup | Signal::Child => {}
+            Signal::Hangup | Signal::User1 | Signal::User2 | Signal::Child => {}
         }
     }
 }

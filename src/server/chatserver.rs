@@ -10,7 +10,7 @@
 
 mod replies;
 
-use self::replies::{NAME, ReplyQueue};
+use self::replies::{LoggedWhatsat, NAME, ReplyQueue};
 use super::member::{Cx, LogName, Member, Message, log_line};
 use crate::config::{Limits, Seconds};
 use crate::log::Direction;
@@ -42,7 +42,8 @@ impl Factory<Member> for ChatserverFactory {
             cx.core.limit_hit("connections", cx.state.clients_max, 1, "clients turned away");
             return None;
         }
-        log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
+        let name = LogName::new(NAME, cx.id);
+        log::info!(event = "connected", conn:% = name, address:% = peer; "{name},{peer}: connected");
         let limits = &cx.state.limits;
         let lines =
             LineLimits { line_bytes: limits.line_bytes, unfinished_line: limits.unfinished_line };
@@ -164,7 +165,8 @@ impl LineProtocol<Member> for Chatserver {
             queue.close(cx);
         }
         cx.state.counters.clients -= 1;
-        log::info!("{}: disconnected: {why}", LogName::new(NAME, cx.id));
+        let name = LogName::new(NAME, cx.id);
+        log::info!(event = "disconnected", conn:% = name, reason:% = why; "{name}: disconnected: {why}");
     }
 }
 
@@ -236,9 +238,14 @@ impl Chatserver {
     /// Handles WHATSAT: a client asks for the places near a client. Report: section 3.4.
     fn whatsat(&mut self, cx: &mut Cx<'_>, whatsat: &Whatsat<'_>, line: &[u8]) {
         cx.state.set_window(cx.wall());
+        let question = LoggedWhatsat::new(cx.core.now(), whatsat);
         let Context { core, state, id } = cx;
         let Some(report) = state.table.latest(whatsat.client) else {
-            return self.refuse(cx, line, &"no report of this client is stored");
+            let why = "no report of this client is stored";
+            if let Some(question) = question {
+                question.unanswered(cx, why);
+            }
+            return self.refuse(cx, line, &why);
         };
         let location = report.location();
         let (latitude, longitude) = location.degrees();
@@ -252,7 +259,7 @@ impl Chatserver {
         };
         let head = [report.line(), b"\n"].concat();
         let ticket = state.place_queries.ask(core, *id, query);
-        self.queue.get_or_insert_default().wait_for_places(ticket, head, whatsat.bound);
+        self.queue.get_or_insert_default().wait_for_places(ticket, head, whatsat.bound, question);
         self.pause_or_resume(cx);
     }
 

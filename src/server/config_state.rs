@@ -6,6 +6,7 @@
 use super::peer_tls::PeerTls;
 use super::place_queries::PlacesInUse;
 use crate::config::{ServerView, Topology};
+use crate::log::OpenLog;
 use herd_reactor::UnixNanos;
 use serde_json::{Value, json};
 use std::fmt;
@@ -37,6 +38,8 @@ pub struct Prepared {
     pub topology: Topology,
     /// The part of it that concerns this server.
     pub view: ServerView,
+    /// The log with its new settings; `None`: they have not changed.
+    pub log: Option<OpenLog>,
     /// The new source of places; `None`: it has not changed.
     pub places: Option<PlacesInUse>,
     /// The certificates, if the file has `[peer_tls]`.

@@ -25,8 +25,9 @@ impl Shared for Member {
     fn signalled(&mut self, core: &mut Core<Member>, signal: Signal) {
         match signal {
             Signal::Hangup => self.hung_up(core),
-            Signal::Interrupt | Signal::Terminate => core.stop(),
-            Signal::Child => {}
+            Signal::User1 => log_file::reopen(),
+            Signal::Interrupt | Signal::Terminate => self.stop(core, signal),
+            Signal::User2 | Signal::Child => {}
         }
     }
 
@@ -113,6 +114,17 @@ impl Member {
             Timer::AckWait(batch) => self.give_up(core, batch),
             Timer::Certificates => self.watch_certificates(core),
         }
+    }
+
+    /// Stops the server, and logs the signal that says so.
+    fn stop(&mut self, core: &mut Core<Member>, signal: Signal) {
+        let (name, drain_ms) = (&self.server.name, self.limits.drain.as_millis());
+        let how = match core.is_stopping() {
+            true => "ends at once: this is the second signal".to_owned(),
+            false => format!("stops, and serves its connections for drain_ms = {drain_ms} at most"),
+        };
+        log::info!(event = "stopping", reason:% = signal; "{signal}: {name} {how}");
+        core.stop();
     }
 
     /// Sets the timer for the next full minute, at which clients with expired reports are forgotten.

@@ -273,7 +273,10 @@ impl LineProtocol<Member> for Interserver {
     }
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
-        log::info!("{}: disconnected: {why}", self.who(cx));
+        let conn = LogName::new(NAME, cx.id);
+        log::info!(
+            event = "disconnected", conn:% = conn, reason:% = why; "{}: disconnected: {why}", self.who(cx)
+        );
         if !self.is_dialled {
             cx.state.counters.peer_connections -= 1;
         }

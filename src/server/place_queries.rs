@@ -53,7 +53,16 @@ pub trait AsksPlaces: Shared<Message: From<Answered>> {
 
 /// The answer to the question with this ticket, posted to the connection that asked.
 #[derive(Clone, Debug)]
-pub struct Answered(pub Ticket, pub SharedAnswer);
+pub struct Answered(pub Ticket, pub SharedAnswer, pub AnswerOrigin);
+
+/// Where an answer comes from, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerOrigin {
+    /// The name of the source.
+    pub source: &'static str,
+    /// Whether the answer to an earlier question was used.
+    pub is_cached: bool,
+}
 
 /// Limits on questions to the source of places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +211,7 @@ impl PlaceQueries {
         let ticket = Ticket(self.last_ticket);
         if self.has_room() {
             match self.put(core.now(), ticket, &query) {
-                Some(answer) => core.post(asker, Answered(ticket, answer).into()),
+                Some((answer, origin)) => core.post(asker, Answered(ticket, answer, origin).into()),
                 None => self.open(core, ticket, asker),
             }
         } else if self.queue.len() < self.limits.queue {
@@ -216,20 +225,28 @@ impl PlaceQueries {
                 status: SearchStatus::OverQueryLimit,
                 message: "Query limit reached; retry later.".to_owned(),
             };
-            core.post(asker, Answered(ticket, Arc::new(Answer::Failed(failure))).into());
+            let answer = Arc::new(Answer::Failed(failure));
+            core.post(asker, Answered(ticket, answer, self.origin()).into());
         }
         ticket
     }
 
     /// Puts a question to the source. Returns `None` if the answer comes later.
-    fn put(&mut self, now: Moment, ticket: Ticket, query: &Query) -> Option<SharedAnswer> {
+    fn put(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        query: &Query,
+    ) -> Option<(SharedAnswer, AnswerOrigin)> {
         let fetch = match self.source.nearby(ticket, query) {
-            Progress::Answered(answer) => return Some(Arc::new(answer)),
+            Progress::Answered(answer) => return Some((Arc::new(answer), self.origin())),
             Progress::Waiting => return None,
             Progress::Fetch(fetch) => fetch,
         };
         match self.kept.get(&fetch.flight) {
-            Some((until, answer)) if *until > now => return Some(answer.clone()),
+            Some((until, answer)) if *until > now => {
+                return Some((answer.clone(), AnswerOrigin { is_cached: true, ..self.origin() }));
+            }
             _ => {}
         }
         match self.flights.get_mut(&fetch.flight) {
@@ -244,6 +261,11 @@ impl PlaceQueries {
             }
         }
         None
+    }
+
+    /// The origin of an answer that the source has just given.
+    fn origin(&self) -> AnswerOrigin {
+        AnswerOrigin { source: self.source.name(), is_cached: false }
     }
 
     fn open<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket, asker: ConnId) {
@@ -345,28 +367,31 @@ impl PlaceQueries {
     /// Ends the flight `key` and answers all its questions.
     fn settle<S: AsksPlaces>(&mut self, core: &mut Core<S>, key: &[u8], answer: Answer) {
         let Some(flight) = self.flights.remove(key) else { return };
-        let answer = Arc::new(self.or_instead(answer, &flight));
+        let (answer, source) = self.or_instead(answer, &flight);
+        let (answer, origin) = (Arc::new(answer), AnswerOrigin { source, is_cached: false });
         if let (Some(keep), Answer::Found(_) | Answer::Listed(_)) = (flight.fetch.keep, &*answer) {
             self.keep(core.now(), key, keep, answer.clone());
         }
         for ticket in flight.tickets {
             if let Some(place_query) = self.close(core, ticket) {
-                core.post(place_query.asker, Answered(ticket, answer.clone()).into());
+                core.post(place_query.asker, Answered(ticket, answer.clone(), origin).into());
             }
         }
         self.ask_next(core);
     }
 
-    /// Replaces a failure by the fallback's answer, if there is a fallback and it answers at once.
-    fn or_instead(&mut self, answer: Answer, flight: &Flight) -> Answer {
+    /// Replaces a failure by the fallback's answer, if there is a fallback and it answers at once. Also returns the name
+    /// of the source that has answered.
+    fn or_instead(&mut self, answer: Answer, flight: &Flight) -> (Answer, &'static str) {
+        let source = self.source.name();
         let (Answer::Failed(_), Some(fallback), [first, ..]) =
             (&answer, &mut self.fallback, flight.tickets.as_slice())
         else {
-            return answer;
+            return (answer, source);
         };
         match fallback.nearby(*first, &flight.query) {
-            Progress::Answered(instead) => instead.into_fallback(),
-            _ => answer,
+            Progress::Answered(instead) => (instead.into_fallback(), fallback.name()),
+            _ => (answer, source),
         }
     }
 
@@ -382,7 +407,7 @@ impl PlaceQueries {
     /// The source has answered `ticket`. If its connection is gone, the answer is dropped.
     pub fn answered<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket, answer: Answer) {
         let Some(place_query) = self.close(core, ticket) else { return };
-        core.post(place_query.asker, Answered(ticket, Arc::new(answer)).into());
+        core.post(place_query.asker, Answered(ticket, Arc::new(answer), self.origin()).into());
         self.ask_next(core);
     }
 
@@ -426,10 +451,10 @@ impl PlaceQueries {
     pub(super) fn ask_next<S: AsksPlaces>(&mut self, core: &mut Core<S>) {
         while self.has_room() {
             let Some((ticket, query)) = self.queue.pop_first() else { return };
-            if let Some(answer) = self.put(core.now(), ticket, &query)
+            if let Some((answer, origin)) = self.put(core.now(), ticket, &query)
                 && let Some(place_query) = self.close(core, ticket)
             {
-                core.post(place_query.asker, Answered(ticket, answer).into());
+                core.post(place_query.asker, Answered(ticket, answer, origin).into());
             }
         }
     }

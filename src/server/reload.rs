@@ -20,7 +20,7 @@ use super::member::{Member, Message, clients_max, command_limits};
 use super::network::Network;
 use super::place_queries::PlaceQueryLimits;
 use crate::config::{Acknowledge, Change, Server, diff};
-use crate::log as log_file;
+use crate::log::{self as log_file, OpenLog};
 use crate::replication::neighbours::EVER_MAX;
 use herd_reactor::Core;
 use std::collections::BTreeSet;
@@ -29,7 +29,10 @@ impl Member {
     /// Reloads the configuration on SIGHUP, or stops if the signal came because the terminal was closed.
     pub(super) fn hung_up(&mut self, core: &mut Core<Member>) {
         match &self.config.reader {
-            None => self.read_certificates(core),
+            None => {
+                log_file::reopen();
+                self.read_certificates(core);
+            }
             Some(reader) if reader.terminal_has_closed() => {
                 log::info!("SIGHUP: the terminal was closed");
                 // The shell may send the signal once more.
@@ -37,7 +40,10 @@ impl Member {
                     core.stop();
                 }
             }
-            Some(_) => self.reload(core, false, "SIGHUP"),
+            Some(_) => {
+                log_file::reopen();
+                self.reload(core, false, "SIGHUP");
+            }
         }
     }
 
@@ -80,8 +86,8 @@ impl Member {
 
     /// Puts the new configuration in force. Nothing here can fail.
     fn commit(&mut self, core: &mut Core<Member>, prepared: Prepared) {
-        let Prepared { topology, view, places, peer_tls, connections_max } = prepared;
-        log_file::set_rotation(&topology.log);
+        let Prepared { topology, view, log, places, peer_tls, connections_max } = prepared;
+        log.into_iter().for_each(OpenLog::apply);
         core.set_limits(Member::reactor_limits(&topology));
         let dialled_before = self.connect_options();
         self.limits = topology.limits;
@@ -248,7 +254,7 @@ mod tests {
             let source = Box::new(Ranked(topology.places.rank));
             let is_new = diff(in_force, &view).iter().any(|it| it.key.starts_with("places."));
             let places = is_new.then(|| PlacesInUse { source, fallback: None, network: None });
-            Ok(Prepared { topology, view, places, peer_tls: None, connections_max: 100 })
+            Ok(Prepared { topology, view, log: None, places, peer_tls: None, connections_max: 100 })
         }
 
         fn terminal_has_closed(&self) -> bool {

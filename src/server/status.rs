@@ -11,6 +11,7 @@
 
 use super::member::{Cx, LogName, Member, limit_closes};
 use super::metrics::{METRICS, NEIGHBOUR_METRICS};
+use crate::log;
 use crate::wire::command::write_refusal;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::{Core, Flow};
@@ -112,6 +113,7 @@ fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
         "links": links.collect::<Value>(),
         "config": member.config.json(),
         "journal": null,
+        "log": { "path": log::place(), "failing": log::failure(), "dropped": log::dropped() },
     });
     for metric in METRICS {
         metric.put(&mut status, (metric.read)(member, core));

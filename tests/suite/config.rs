@@ -246,6 +246,7 @@ fn values_of(key: &Key) -> Vec<String> {
             let texts = match key.name {
                 "base_url" | "proxy" => ["http://127.0.0.1:1", "http://127.0.0.1:2"],
                 "language" => ["en", "pt-BR"],
+                "level" => ["warn", "info,herd::traffic=off"],
                 "file" => ["places.json", "./places.json"],
                 "key_file" | "ca_file" | "resolv_conf" | "hosts_file" => ["google.key", "ca.pem"],
                 _ => ["here", "there"],

@@ -7,7 +7,7 @@ use crate::support::alone::in_a_process_of_its_own;
 use std::fs;
 use std::path::Path;
 
-use places_herd::log::{self, Direction, LogSettings, Party};
+use places_herd::log::{self, Direction, LogSettings, LogTo, Party};
 
 /// Returns lines whose bytes try to be more than one line, or to look like another line.
 fn hostile() -> Vec<Vec<u8>> {
@@ -42,13 +42,19 @@ fn one_event_is_one_line_whatever_the_bytes() {
         return;
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("log-{}", std::process::id()));
-    let settings = LogSettings { folder: folder.clone(), rotate_bytes: 0, rotate_keep: 0 };
+    let settings = LogSettings {
+        to: Some(LogTo::File),
+        folder: folder.clone(),
+        folder_is_set: true,
+        ..LogSettings::default()
+    };
     assert!(!log::traffic_is_on() && !log::unwritten());
     log::traffic(0, Party::Named(b"nobody"), Direction::In, b"is listening yet");
 
     let path = log::start(&settings, "Alford", || 1_795_342_599_123_456_789)
         .expect("the folder can be made");
-    assert_eq!(path, folder.join("Alford-2026-11-22T10-16-39Z.log"));
+    assert_eq!(Path::new(&path), folder.join("Alford-2026-11-22T10-16-39Z.log"));
+    assert_eq!((log::place(), log::failure()), (Some(path.clone()), None));
     assert!(log::traffic_is_on() && !log::unwritten());
     let another = LogSettings { folder: folder.join("another"), ..settings.clone() };
     assert!(log::start(&another, "Alford", || 0).is_err(), "a process has one log");
@@ -83,5 +89,59 @@ fn one_event_is_one_line_whatever_the_bytes() {
     }
     assert_eq!(lines.last(), Some(&"2026-11-22T10:16:39.123456Z WARN  low on descriptors"));
     assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+    fs::remove_dir_all(folder).expect("nobody else uses it");
+}
+
+#[test]
+fn new_settings_take_effect_when_they_are_applied_and_the_file_stays_the_same() {
+    if !in_a_process_of_its_own(
+        "log::new_settings_take_effect_when_they_are_applied_and_the_file_stays_the_same",
+    ) {
+        return;
+    }
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("logs-{}", std::process::id()));
+    let settings = LogSettings {
+        folder: folder.join("one"),
+        folder_is_set: true,
+        level: "warn".into(),
+        rotate_keep: 5,
+        ..LogSettings::default()
+    };
+    assert!(log::prepare(&settings).expect("nothing is opened").is_none(), "there is no log yet");
+    let first =
+        log::start(&settings, "Alford", || 1_795_342_599_123_456_789).expect("a new folder");
+    ::log::info!("one");
+    ::log::warn!("two");
+
+    let changed =
+        LogSettings { level: "info,herd::traffic=off".into(), json: true, ..settings.clone() };
+    let prepared = log::prepare(&changed).expect("the folder is there").expect("there is a log");
+    ::log::info!("three");
+    prepared.apply();
+    ::log::info!("four");
+    assert!(!log::traffic_is_on());
+    assert_eq!(log::place().as_ref(), Some(&first));
+    log::flush();
+    let text = fs::read_to_string(&first).expect("text");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].ends_with("Z WARN  two") && lines[1].contains("\"text\":\"four\""), "{text}");
+
+    // Another folder has a file and a link of its own; what is prepared and not applied leaves nothing.
+    let moved = LogSettings { folder: folder.join("two"), ..settings.clone() };
+    drop(log::prepare(&moved));
+    assert_eq!(fs::read_dir(&moved.folder).expect("it was made").count(), 0);
+    log::prepare(&moved).expect("a new folder").expect("there is a log").apply();
+    let second = log::place().expect("there is a log");
+    assert_eq!(
+        fs::canonicalize(moved.folder.join("Alford.log")).ok(),
+        fs::canonicalize(&second).ok()
+    );
+    let blocked = LogSettings { folder: folder.join("one/Alford.log/x"), ..settings };
+    assert!(log::prepare(&blocked).is_err());
+    ::log::warn!("five");
+    assert!(fs::read_to_string(&second).expect("text").ends_with("WARN  five\n"));
+    assert_eq!(fs::read_to_string(&first).expect("text"), text);
     fs::remove_dir_all(folder).expect("nobody else uses it");
 }

@@ -36,13 +36,18 @@ pub(crate) struct Process {
 
 impl Process {
     fn start(command: &mut Command, stdin: Stdio) -> Process {
+        Process::start_into(command, stdin, None)
+    }
+
+    /// Starts a process with another stderr than the file that this value reads.
+    fn start_into(command: &mut Command, stdin: Stdio, stderr_instead: Option<Stdio>) -> Process {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("herd-{}-{number}.err", std::process::id()));
         let options = File::options().read(true).append(true).create_new(true).open(&path);
         let stderr = options.expect("a file for stderr");
         fs::remove_file(&path).expect("it is ours");
-        let own = stderr.try_clone().expect("a descriptor");
+        let own = stderr_instead.unwrap_or(stderr.try_clone().expect("a descriptor").into());
         let started = command.stdin(stdin).stdout(Stdio::piped()).stderr(own).spawn();
         let mut child = started.expect("the program can be run");
         let stdout = child.stdout.take().expect("it is a pipe");
@@ -148,7 +153,8 @@ impl Process {
         count
     }
 
-    fn stderr(&mut self) -> String {
+    /// Returns what the process has written to stderr so far.
+    pub(crate) fn stderr(&mut self) -> String {
         let mut text = String::new();
         self.stderr.rewind().expect("it is a file");
         self.stderr.read_to_string(&mut text).expect("text");
@@ -352,6 +358,18 @@ impl Herd {
     pub(crate) fn start_in(&self, environment: &[(&str, &str)], args: &[&str]) -> Process {
         let mut command = self.command(args);
         Process::start(command.envs(environment.iter().copied()), Stdio::null())
+    }
+
+    /// Starts `herd ARGS` with these additional environment variables and this stderr.
+    pub(crate) fn start_into(
+        &self,
+        environment: &[(&str, &str)],
+        args: &[&str],
+        stderr: impl Into<Stdio>,
+    ) -> Process {
+        let mut command = self.command(args);
+        command.envs(environment.iter().copied()).env_remove("RUST_LOG");
+        Process::start_into(&mut command, Stdio::null(), Some(stderr.into()))
     }
 
     /// Starts `herd ARGS` in the herd's folder with this stdout and stderr. Adds no topology if the command takes none

@@ -10,7 +10,7 @@
 use super::{Addrs, Close, ConnId, Event, Io, Moment, PortId, Signal, UnixNanos, is_exhausted};
 use ::mio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use ::mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::fmt;
@@ -405,10 +405,12 @@ fn put<T>(slots: &mut Vec<Option<T>>, key: usize, value: T) {
     slots[key] = Some(value);
 }
 
-const NUMBERS: [(Signal, i32); 4] = [
+const NUMBERS: [(Signal, i32); 6] = [
     (Signal::Interrupt, SIGINT),
     (Signal::Terminate, SIGTERM),
     (Signal::Hangup, SIGHUP),
+    (Signal::User1, SIGUSR1),
+    (Signal::User2, SIGUSR2),
     (Signal::Child, SIGCHLD),
 ];
 

@@ -9,12 +9,13 @@
 //! Only the *replies* wait. An IAMAT behind a slow WHATSAT is stored and flooded at once. With
 //! `ack = "peer"` the reply to an IAMAT waits in the same way, for a neighbour's acknowledgement.
 
-use crate::log::{Direction, plural};
+use crate::log::{Direction, Escaped, WHATSAT, plural};
 use crate::places::{Answer, Ticket};
 use crate::replication::acks::Batch;
 use crate::server::member::{Cx, LogName, Member, Message, log_line};
-use crate::server::place_queries::{Answered, SharedAnswer};
-use herd_reactor::Core;
+use crate::server::place_queries::{AnswerOrigin, Answered, SharedAnswer};
+use crate::wire::command::Whatsat;
+use herd_reactor::{Core, Moment};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -50,7 +51,8 @@ enum Awaited {
         /// The AT line, with its end.
         head: Vec<u8>,
         bound: usize,
-        answer: Option<SharedAnswer>,
+        answer: Option<(SharedAnswer, AnswerOrigin)>,
+        question: Option<Box<LoggedWhatsat>>,
     },
     /// A neighbour's acknowledgement of the reports to which the replies behind this entry belong.
     Neighbour { batch: Batch, is_given: bool },
@@ -68,8 +70,14 @@ impl Waiting {
 
 impl ReplyQueue {
     /// Queues the reply to a WHATSAT: `head`, its AT line, and up to `bound` of the places that answer `ticket`.
-    pub(super) fn wait_for_places(&mut self, ticket: Ticket, head: Vec<u8>, bound: usize) {
-        self.wait(Awaited::Places { ticket, head, bound, answer: None });
+    pub(super) fn wait_for_places(
+        &mut self,
+        ticket: Ticket,
+        head: Vec<u8>,
+        bound: usize,
+        question: Option<Box<LoggedWhatsat>>,
+    ) {
+        self.wait(Awaited::Places { ticket, head, bound, answer: None, question });
         self.questions += 1;
     }
 
@@ -100,8 +108,8 @@ impl ReplyQueue {
             match (&mut waiting.what, message) {
                 (
                     Awaited::Places { ticket, answer, .. },
-                    Message::Answered(Answered(answered, found)),
-                ) if ticket == answered => *answer = Some(Arc::clone(found)),
+                    Message::Answered(Answered(answered, found, origin)),
+                ) if ticket == answered => *answer = Some((Arc::clone(found), *origin)),
                 (Awaited::Neighbour { batch, is_given }, Message::Released(released))
                     if batch == released =>
                 {
@@ -115,8 +123,13 @@ impl ReplyQueue {
     /// Writes the oldest entry, if its wait is over, and the replies behind it. Returns whether it did.
     pub(super) fn write_next(&mut self, cx: &mut Cx<'_>) -> bool {
         let Some(first) = self.take_over() else { return false };
-        if let Awaited::Places { head, bound, answer: Some(answer), .. } = &first.what {
-            write_places(cx, head, *bound, answer);
+        if let Awaited::Places { head, bound, answer: Some((answer, origin)), question, .. } =
+            &first.what
+        {
+            let bytes = write_places(cx, head, *bound, answer);
+            if let Some(question) = question {
+                question.answered(cx, answer, *origin, bytes);
+            }
         }
         let end = self.written + first.after;
         cx.write(&self.behind[self.written..end]);
@@ -161,15 +174,72 @@ impl ReplyQueue {
         cx.core.give_back(self.behind);
         // Newest first. Otherwise withdrawing one would put the next to the source, only for it to be withdrawn, too.
         for waiting in self.waiting.into_iter().rev() {
-            if let Awaited::Places { ticket, answer: None, .. } = waiting.what {
+            let Awaited::Places { ticket, answer, question, .. } = waiting.what else { continue };
+            if answer.is_none() {
                 cx.state.place_queries.forget(cx.core, ticket);
+            }
+            if let Some(question) = question {
+                question.unanswered(cx, "the connection has ended");
             }
         }
     }
 }
 
-/// Writes the reply to a WHATSAT: `head`, which is the AT line; the answer, cut to `bound` places; a blank line.
-fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) {
+/// A WHATSAT, for its line in the log.
+#[derive(Debug)]
+pub(super) struct LoggedWhatsat {
+    client: Vec<u8>,
+    radius: Vec<u8>,
+    bound: usize,
+    since: Moment,
+}
+
+impl LoggedWhatsat {
+    /// Keeps what the line says; `None` if the line is off.
+    pub(super) fn new(now: Moment, whatsat: &Whatsat<'_>) -> Option<Box<LoggedWhatsat>> {
+        log::log_enabled!(target: WHATSAT, log::Level::Info).then(|| {
+            let (client, radius) = (whatsat.client.to_vec(), whatsat.radius.text.to_vec());
+            Box::new(LoggedWhatsat { client, radius, bound: whatsat.bound, since: now })
+        })
+    }
+
+    fn answered(&self, cx: &Cx<'_>, answer: &Answer, origin: AnswerOrigin, bytes: usize) {
+        let AnswerOrigin { source, is_cached } = origin;
+        let (status, places) = (answer.status(self.bound), answer.count(self.bound));
+        let ms = ((cx.core.now() - self.since).as_secs_f64() * 10_000.0).round() / 10.0;
+        let (name, address, client) = self.names(cx);
+        log::info!(
+            target: WHATSAT,
+            event = "whatsat", conn:% = name, address:% = address, client:% = client,
+            radius:% = Escaped(&self.radius), count = self.bound, status = status, places = places,
+            source = source, cached = is_cached, ms = ms, bytes = bytes;
+            "{name},{address}: WHATSAT {client} {} {}: {status}, {}, {bytes} bytes, from {source}{}, {ms} ms",
+            Escaped(&self.radius), self.bound, plural(places, "place"), if is_cached { " (cached)" } else { "" },
+        );
+    }
+
+    /// Logs that there is no answer, and why.
+    pub(super) fn unanswered(&self, cx: &Cx<'_>, why: &str) {
+        let (name, address, client) = self.names(cx);
+        log::info!(
+            target: WHATSAT,
+            event = "whatsat", conn:% = name, address:% = address, client:% = client,
+            radius:% = Escaped(&self.radius), count = self.bound, reason = why;
+            "{name},{address}: WHATSAT {client} {} {}: not answered: {why}",
+            Escaped(&self.radius), self.bound,
+        );
+    }
+
+    /// The connection, the asker's address, and the client asked about.
+    fn names(&self, cx: &Cx<'_>) -> (LogName, String, Escaped<'_>) {
+        let peer = cx.transport().map(|transport| transport.addrs().peer.to_string());
+        (LogName::new(NAME, cx.id), peer.unwrap_or_default(), Escaped(&self.client))
+    }
+}
+
+/// Writes the reply to a WHATSAT: `head`, which is the AT line; the answer, cut to `bound` places; a blank line. Returns
+/// the number of bytes.
+fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) -> usize {
     // The blank line occurs nowhere else in the reply, and ends it.
     const END: &[u8] = b"\n\n";
     let mut bytes = 0;
@@ -180,14 +250,6 @@ fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) {
         out.extend_from_slice(END);
         bytes = out.len() - start;
     });
-    if crate::log::traffic_is_on() {
-        log_line(cx, NAME, Direction::Out, head.strip_suffix(b"\n").unwrap_or(head));
-        log::info!(
-            target: crate::log::TRAFFIC,
-            "{}: WHATSAT answered: {}, {}, {bytes} bytes",
-            LogName::new(NAME, cx.id),
-            answer.status(bound),
-            plural(answer.count(bound), "place"),
-        );
-    }
+    log_line(cx, NAME, Direction::Out, head.strip_suffix(b"\n").unwrap_or(head));
+    bytes
 }

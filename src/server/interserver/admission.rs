@@ -112,7 +112,11 @@ impl Interserver {
         }
         let Member { neighbours, table, limits, .. } = &mut *cx.state;
         let server = &neighbours.get(id).server;
-        log::info!("{}: connected: linked to {}", LogName::new(NAME, cx.id), server.name);
+        let name = LogName::new(NAME, cx.id);
+        log::info!(
+            event = "linked", conn:% = name, neighbour:% = server.name;
+            "{name}: connected: linked to {}", server.name
+        );
         let (is_plain, ping, silence) = (server.plain, limits.ping, limits.silence);
         let replaced = neighbours.made(table, id, cx.id, wants_acks);
         if !is_plain {

@@ -36,7 +36,8 @@ impl Factory<Member> for InterserverFactory {
             cx.core.limit_hit("CALLERS_MAX", most, 1, "connections turned away");
             return None;
         }
-        log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
+        let name = LogName::new(NAME, cx.id);
+        log::info!(event = "connected", conn:% = name, address:% = peer; "{name},{peer}: connected");
         let stranger = interserver(cx, LinkState::Stranger)?;
         cx.state.counters.peer_connections += 1;
         let Member { peer_tls, limits, neighbours, .. } = &mut *cx.state;
@@ -74,7 +75,11 @@ impl Factory<Member> for Dialler {
             0 => String::new(),
             failures => format!(" after {}", plural(failures as usize, "failed attempt")),
         };
-        log::info!("{}: connected to {} at {peer}{after}", LogName::new(NAME, cx.id), server.name);
+        let name = LogName::new(NAME, cx.id);
+        log::info!(
+            event = "connected", conn:% = name, address:% = peer, neighbour:% = server.name;
+            "{name}: connected to {} at {peer}{after}", server.name
+        );
         let link_state = LinkState::Dialled(self.neighbour);
         interserver(cx, link_state)
     }
@@ -103,6 +108,7 @@ impl ClientFactory<Member> for Dialler {
             retry.map_or_else(|| "no retry".to_owned(), |delay| format!("retry in {delay:.1?}"));
         log::log!(
             level,
+            event = "cannot_connect", neighbour:% = name, reason:% = why;
             "{NAME}: {name}: cannot connect: {why}; attempt {}, {next}",
             self.failures
         );

@@ -392,10 +392,13 @@ fn a_folder_that_keeps_the_servers_out_is_one_fault_for_check_and_for_a_server()
         assert_eq!(checked.stderr.matches(": error: ").count(), 1, "{checked:?}");
         let (name, _) = folder.split_once('/').unwrap_or((folder, ""));
         assert!(checked.stderr.contains(&format!("/{name}: Permission denied")), "{checked:?}");
-        assert_eq!(checked.stderr.ends_with(&served.stderr), code == 73, "{checked:?} {served:?}");
+        // A server logs the warnings, which check prints.
+        let faults = served.stderr.split_inclusive('\n').filter(|line| !line.contains(" WARN "));
+        let is_same = checked.stderr.ends_with(&faults.collect::<String>());
+        assert_eq!(is_same, code == 73, "{checked:?} {served:?}");
     }
-    let logs = Process::shell(&format!("cat '{}'/log/*", herd.folder().display())).stdout;
-    assert_eq!(logs.matches(": [status] folder: cannot create a file in ").count(), 2, "{logs}");
+    let logs = Process::shell(&format!("ls '{}'/log", herd.folder().display())).stdout;
+    assert_eq!(logs, "", "a start that fails leaves no log");
 }
 
 #[test]

@@ -196,7 +196,6 @@ fn logs(herd: &Herd) -> String {
     let folder = fs::read_dir(herd.folder().join("log")).expect("a folder");
     let logs: Vec<Vec<u8>> =
         folder.map(|log| fs::read(log.expect("a file").path()).expect("it can be read")).collect();
-    assert!(!logs.is_empty());
     String::from_utf8_lossy(&logs.concat()).into_owned()
 }
 

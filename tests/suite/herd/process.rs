@@ -23,7 +23,11 @@ fn every_line_in_and_out_is_in_the_log() {
         ("Alford", vec![" > ", "? no  such command"], "and its copy"),
         ("Bolden", vec![" < ", "WHATSAT kiwi 0.001 1"], "a question"),
         ("Bolden", vec![" > ", &at, "Chatserver"], "the AT line of its answer"),
-        ("Bolden", vec!["ZERO_RESULTS", "no places", " bytes"], "what the answer was"),
+        (
+            "Bolden",
+            vec![",127.0.0.1:", ": WHATSAT kiwi 0.001 1: ZERO_RESULTS, no places, "],
+            "who asked, and the outcome",
+        ),
         ("Alford", vec!["HELLO Alford", " > "], "HELLO out"),
         ("Alford", vec!["HELLO Bolden", " < "], "HELLO in"),
     ];
@@ -169,6 +173,8 @@ fn a_second_signal_ends_it_at_once() {
     herd.closed("Alford");
     herd.process("Alford").signal(Signal::TERM);
     eventually("it ends", || herd.process_mut("Alford").ended().ok_or("it runs"));
+    herd.logged("Alford", &["INFO  SIGTERM: Alford stops, and serves its connections"]);
+    herd.logged("Alford", &["INFO  SIGTERM: Alford ends at once: this is the second signal"]);
 }
 
 #[test]

@@ -134,6 +134,35 @@ fn a_limit_and_a_neighbour_change_without_a_restart_and_an_address_does_not() {
 }
 
 #[test]
+fn the_log_goes_on_elsewhere_in_another_form_and_at_another_level() {
+    let herd = herd_of("reload-log", "", &[("Alford", 0, &[])]);
+    // An empty RUST_LOG leaves the level to the file.
+    let mut server = herd.start_in(&[("RUST_LOG", "")], &["serve", "Alford"]);
+    server.line();
+    let with_log = |log: &str| herd.write(&text(&herd, "", log, &[("Alford", 0, &[])]));
+    // A folder that cannot be created changes nothing.
+    fs::write(herd.folder().join("taken"), "").expect("the folder is ours");
+    with_log("[log]\nlevel = \"debug\"\nfolder = \"taken\"\n");
+    let refused = herd.run(&["reload"]);
+    assert_eq!(refused.code, Some(78), "{}", refused.stderr);
+    with_log("[log]\nlevel = \"warn\"\nformat = \"json\"\nfolder = \"there\"\n");
+    assert!(reload(&herd).contains("log.folder"), "it is live");
+    let mut client = Client::connect(SocketAddr::from((herd.ip(), 12_000)));
+    client.ask(iamat("kiwi", NOWHERE, "1").trim_end());
+    with_log("[log]\nformat = \"json\"\nfolder = \"there\"\n");
+    reload(&herd);
+    client.ask(iamat("kiwi", NOWHERE, "2").trim_end());
+    let there = herd.folder().join("there/Alford.log");
+    eventually("the second report is in the new file, as JSON", || {
+        let log = fs::read_to_string(&there).unwrap_or_default();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let has = |part: &str| lines.clone().any(|line| line.to_string().contains(part));
+        assert!(!has(" 1\""), "{log}");
+        holds(has("IAMAT kiwi") && has("reloaded"))
+    });
+}
+
+#[test]
 fn a_faulty_file_is_refused_with_all_its_faults_and_nothing_changes() {
     let herd = herd_of("faulty", "", PAIR);
     let alford = herd.serve("Alford");
