@@ -31,10 +31,10 @@ mod timing;
 
 use crate::http::{HttpLimits, ProxyUrl, Request, Response};
 use crate::net::dns::{LookupId, Resolving};
-use crate::net::eyeballs::{Attempt, Eyeballs};
+use crate::net::race::Race;
 use crate::net::tls::BadPeer;
 pub use connect::resolved;
-use herd_reactor::{CloseReason, ConnId, ConnectorId, Core, Shared};
+use herd_reactor::{CloseReason, ConnId, Core, Shared};
 use rustls::ClientConfig;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -135,10 +135,7 @@ struct PendingFetch {
 enum Stage {
     Waiting,
     Resolving(LookupId),
-    Connecting {
-        eyeballs: Eyeballs<String>,
-        connectors: Vec<(Attempt, ConnectorId)>,
-    },
+    Connecting(Race),
     /// The proxy was asked for a tunnel.
     Tunnelling(ConnId),
     Securing(ConnId),
@@ -263,7 +260,7 @@ pub fn before_poll<S: Fetching>(state: &mut S, core: &mut Core<S>) {
     let phases: Vec<(FetchId, FetchPhase)> = fetches
         .filter_map(|(id, fetch)| match fetch.stage {
             Stage::Resolving(_) => Some((*id, FetchPhase::Dns)),
-            Stage::Waiting | Stage::Connecting { .. } => Some((*id, FetchPhase::Connect)),
+            Stage::Waiting | Stage::Connecting(_) => Some((*id, FetchPhase::Connect)),
             _ => None,
         })
         .collect();
@@ -286,9 +283,7 @@ fn take_off<S: Fetching>(
         Stage::Waiting => pool.waiting.retain(|waiting| *waiting != id),
         Stage::Resolving(_) => {}
         Stage::Securing(conn) => pool.unclaimed.push(*conn),
-        Stage::Connecting { connectors, .. } => {
-            connectors.drain(..).for_each(|(_, connector)| core.stop_trying(connector));
-        }
+        Stage::Connecting(race) => race.stop(core),
         Stage::Tunnelling(conn) | Stage::Exchanging { conn, .. } => core.abort_connection(*conn),
     }
     Some(fetch)

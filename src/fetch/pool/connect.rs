@@ -14,10 +14,9 @@ use super::{
 use crate::fetch::proxy::Tunnel;
 use crate::net::dns::{self, DnsError, LookupId};
 use crate::net::eyeballs::{Attempt, Eyeballs, Next};
+use crate::net::race::Race;
 use crate::net::tls::Tls;
-use herd_reactor::{
-    ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Protocol,
-};
+use herd_reactor::{ClientFactory, CloseReason, ConnId, Context, Core, Factory, Moment, Protocol};
 use rustls::pki_types::ServerName;
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
@@ -57,56 +56,31 @@ pub fn resolved<S: Fetching>(
         Ok(addresses) => {
             fetch.timing.resolved = Some(core.now());
             let port = proxy.map_or(fetch.origin.port, |proxy| proxy.port);
-            let addresses: Vec<SocketAddr> =
-                addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
-            let mut eyeballs = Eyeballs::new(&addresses);
-            let next = eyeballs.next(core.now());
-            fetch.stage = Stage::Connecting { eyeballs, connectors: Vec::new() };
-            connect_next(state, core, id, next);
+            let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, port));
+            fetch.stage = Stage::Connecting(Race::new(addresses.collect()));
+            step(state, core, id, Eyeballs::next);
         }
     }
 }
 
-/// Carries out the next action of the happy eyeballs.
-fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, next: Next<String>) {
-    let limits = state.pool().limits;
-    let HttpPool { fetches, proxy, .. } = state.pool();
-    let Some(fetch) = fetches.get_mut(&id) else { return };
-    let Stage::Connecting { connectors, .. } = &mut fetch.stage else { return };
-    let until = match next {
-        Next::Try { attempt, address, until } => {
-            let options = ConnectOptions { timeout: limits.connect, reconnect: None };
-            let factory = Box::new(ConnectAttempt { fetch: id, attempt });
-            connectors.push((attempt, core.connect_tcp(address, options, factory)));
-            until
-        }
-        Next::Wait { until } => until,
-        Next::Connected => None,
-        Next::Failed(why) => {
-            let what = why.unwrap_or_else(|| "the host name has no address".to_owned());
-            let proxy = proxy.as_ref().filter(|_| fetch.origin.secure);
-            let error = failure(FetchPhase::Connect, what, proxy);
-            return finish(state, core, id, Err(error));
-        }
-    };
-    if let Some(until) = until {
-        core.call_later(until - core.now(), move |state, core| {
-            let now = core.now();
-            step(state, core, id, |eyeballs| eyeballs.next(now));
-        });
-    }
-}
-
+/// Takes a step of the happy eyeballs of the fetch `id`, if it is connecting.
 fn step<S: Fetching>(
     state: &mut S,
     core: &mut Core<S>,
     id: FetchId,
-    take: impl FnOnce(&mut Eyeballs<String>) -> Next<String>,
+    taken: impl FnOnce(&mut Eyeballs<String>, Moment) -> Next<String>,
 ) {
-    let Some(fetch) = state.pool().fetches.get_mut(&id) else { return };
-    let Stage::Connecting { eyeballs, .. } = &mut fetch.stage else { return };
-    let next = take(eyeballs);
-    connect_next(state, core, id, next);
+    let timeout = state.pool().limits.connect;
+    let HttpPool { fetches, proxy, .. } = state.pool();
+    let Some(fetch) = fetches.get_mut(&id) else { return };
+    let Stage::Connecting(race) = &mut fetch.stage else { return };
+    let factory = |attempt| ConnectAttempt { fetch: id, attempt };
+    let again = move |state: &mut S, core: &mut Core<S>| step(state, core, id, Eyeballs::next);
+    if let Err(what) = race.step(core, timeout, taken, factory, again) {
+        let proxy = proxy.as_ref().filter(|_| fetch.origin.secure);
+        let error = failure(FetchPhase::Connect, what, proxy);
+        finish(state, core, id, Err(error));
+    }
 }
 
 /// One attempt to connect for one fetch.
@@ -126,15 +100,9 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
         let HttpPool { fetches, tls, limits, proxy, .. } = cx.state.pool();
         let (tls, limits) = (tls.clone(), *limits);
         let fetch = fetches.get_mut(&id)?;
-        let Stage::Connecting { eyeballs, connectors } = &mut fetch.stage else { return None };
-        let losers = eyeballs.connected(self.attempt);
-        if losers.contains(&self.attempt) {
+        let Stage::Connecting(race) = &mut fetch.stage else { return None };
+        if !race.won(cx.core, self.attempt) {
             return None;
-        }
-        for (attempt, connector) in connectors.drain(..) {
-            if losers.contains(&attempt) {
-                cx.core.stop_trying(connector);
-            }
         }
         let exchange = Exchange::new(fetch.origin.clone(), limits);
         if !fetch.origin.secure {
@@ -200,7 +168,7 @@ impl<S: Fetching> ClientFactory<S> for ConnectAttempt {
         why: &CloseReason,
         _retry: Option<Duration>,
     ) {
-        let (attempt, why, now) = (self.attempt, why.to_string(), core.now());
-        step(state, core, self.fetch, |eyeballs| eyeballs.failed(attempt, why, now));
+        let (attempt, why) = (self.attempt, why.to_string());
+        step(state, core, self.fetch, |eyeballs, now| eyeballs.failed(attempt, why, now));
     }
 }

@@ -9,8 +9,8 @@
 //!    │                      │   used only if they fail       │
 //! ```
 //!
-//! A result is fresh for the TTL of its records, but at least 5 s, so that a TTL of 0 does not cause a query for
-//! every connection, and at most an hour, so that an operator's mistake does not last for days. A negative result
+//! A result is fresh for the TTL of its records, and at most an hour, so that an operator's mistake does not last for
+//! days. With a TTL of 0 it serves only the lookups that wait for it. A negative result
 //! is fresh for 5 s, whatever the zone's SOA allows: long enough to spare the servers a flood, short enough to find
 //! a new name soon.
 //!
@@ -23,8 +23,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Shortest time for which a result is fresh.
-pub const TTL_MIN: Duration = Duration::from_secs(5);
 /// Longest time for which a result is fresh.
 pub const TTL_MAX: Duration = Duration::from_secs(3_600);
 
@@ -78,7 +76,7 @@ impl Cache {
         ttl: Duration,
         now: Moment,
     ) {
-        let fresh_until = now + ttl.clamp(TTL_MIN, TTL_MAX);
+        let fresh_until = now + ttl.min(TTL_MAX);
         let stale_until = if result.is_ok() { fresh_until + STALE } else { fresh_until };
         if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(names) {
             self.entries.retain(|_, entry| now < entry.stale_until);
@@ -121,8 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn addresses_hold_for_their_ttl_within_reason() {
-        for (ttl, seconds) in [(0, 5), (4, 5), (6, 6), (300, 300), (3_601, 3_600)] {
+    fn addresses_hold_for_their_ttl_and_an_hour_at_most() {
+        for (ttl, seconds) in [(0, 0), (4, 4), (300, 300), (3_601, 3_600)] {
             assert_eq!(holds(Duration::from_secs(ttl)), seconds);
         }
         assert_eq!(holds(Duration::MAX), 3_600);

@@ -765,8 +765,15 @@ fn addresses_are_remembered_for_the_least_of_their_ttls() {
 }
 
 #[test]
-fn a_ttl_of_0_holds_5_s_and_a_year_holds_an_hour() {
-    for (ttl, seconds) in [(0, 5), (31_536_000, 3_600)] {
+fn a_ttl_of_0_is_not_remembered() {
+    let mut stage = stage(1);
+    stage.learn(0);
+    assert!(!stage.knows());
+}
+
+#[test]
+fn a_ttl_of_a_second_holds_a_second_and_a_year_holds_an_hour() {
+    for (ttl, seconds) in [(1, 1), (31_536_000, 3_600)] {
         let mut stage = stage(1);
         stage.learn(ttl);
         stage.pass(Duration::from_secs(seconds) - ms(1));
