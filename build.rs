@@ -1,9 +1,12 @@
-//! Sets `HERD_VERSION`, which `herd --version` prints: `0.1.0 (abc1234567)`, or `0.1.0` if the commit is not known.
+//! Sets `HERD_VERSION`, which `herd --version` prints: `0.1.0 (abc1234567)`, or `0.1.0` if the commit is not known; and
+//! `HERD_BUILT`, the time of the build in seconds since 1970, before which no clock is right. `SOURCE_DATE_EPOCH` sets it,
+//! so that a build can be repeated.
 //!
 //! The commit comes from the environment variable `HERD_COMMIT`, or else from .git, whose files it reads itself, so that
 //! a build needs no git. It does not look for .git in the folders above, which belong to another repository.
 
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fs};
 
 /// How many digits of the commit are shown.
@@ -18,6 +21,10 @@ fn main() {
     let commit = given.or_else(|| commit_of(Path::new(".git")));
     let commit = commit.map(|commit| format!(" ({commit})")).unwrap_or_default();
     println!("cargo::rustc-env=HERD_VERSION={}{commit}", env!("CARGO_PKG_VERSION"));
+    println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    let given = env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse().ok());
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    println!("cargo::rustc-env=HERD_BUILT={}", given.unwrap_or_else(now));
 }
 
 /// Returns the commit that is checked out. `git`: the folder, or in a linked worktree the file that names it.

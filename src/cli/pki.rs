@@ -6,18 +6,23 @@
 //! ```text
 //!   init   ─▶ ca.pem  ca.key
 //!   issue  ─▶ NAME.pem  NAME.key
+//!   renew  ─▶ NAME.pem  NAME.key, and the pair before as NAME-SERIAL.old.pem and .key
 //!   revoke ─▶ one more entry in revoked.crl; NAME.pem and NAME.key are renamed
 //! ```
 //!
 //! Keys are ECDSA on P-256. Only the owner can read the files (0600). No file is overwritten, because it may be the only
-//! copy, except `revoked.crl`, which is replaced by a longer one in one step.
+//! copy, except `revoked.crl`, which is replaced by a longer one in one step, and the pair that `renew` replaces.
+//!
+//! A certificate and its key are two files, which no system call replaces together. So `renew` first replaces the key by a
+//! file with both keys, the new one first; then the certificate; then the file with both keys by one with the new key. A
+//! server takes the key that fits its certificate, so it can read the pair at any moment, even if `renew` was killed.
 //!
 //! Before a new certificate is written, it is verified as a neighbour would verify it.
 
 use super::exit::{Exit, Failure};
 use super::print_line;
 use super::topology_file::TopologyFile;
-use crate::config::{Supposed, Topology, certificate_name};
+use crate::config::{Server, Supposed, Topology, certificate_name};
 use crate::log::plural;
 use crate::net::tls::cert_info::CertInfo;
 use crate::net::tls::mutual::{Credentials, Mutual};
@@ -48,6 +53,7 @@ const NEXT_LIST: Duration = Duration::from_secs(10 * 365 * 86_400);
 pub(super) enum Pki {
     Init(Init),
     Issue(Issue),
+    Renew(Renew),
     Revoke(Revoke),
 }
 
@@ -56,6 +62,7 @@ impl Pki {
         match self {
             Pki::Init(init) => init.run(file),
             Pki::Issue(issue) => issue.run(file),
+            Pki::Renew(renew) => renew.run(file),
             Pki::Revoke(revoke) => revoke.run(file),
         }
     }
@@ -81,9 +88,22 @@ pub(super) struct Issue {
     names: Vec<String>,
     #[command(flatten)]
     place: FolderArgs,
-    /// How many days the certificates are valid
-    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
-    days: u32,
+    #[command(flatten)]
+    term: TermArgs,
+}
+
+/// Replace certificates and keys of servers by new ones from the same authority
+///
+/// The old pairs are kept under other names. They remain valid until they expire; `herd pki revoke` is for a key that was
+/// stolen.
+#[derive(Debug, clap::Args)]
+pub(super) struct Renew {
+    /// Servers of the topology [default: all that have a certificate in the folder]
+    names: Vec<String>,
+    #[command(flatten)]
+    place: FolderArgs,
+    #[command(flatten)]
+    term: TermArgs,
 }
 
 /// Revoke a server's certificate
@@ -93,6 +113,14 @@ pub(super) struct Revoke {
     name: String,
     #[command(flatten)]
     place: FolderArgs,
+}
+
+/// The option `--days` for certificates of servers.
+#[derive(Debug, clap::Args)]
+struct TermArgs {
+    /// How many days the certificates are valid
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: u32,
 }
 
 /// The option `--folder` of all `pki` commands.
@@ -147,41 +175,80 @@ impl Issue {
         }
         let issuer = folder.issuer(&topology.herd)?;
         for server in servers {
-            self.issue(&topology.herd, &server.name, &folder, &issuer)?;
+            let pair = folder.pair(&topology.herd, &server.name, &issuer, self.term.days)?;
+            let [certificate, key] = ["pem", "key"].map(|end| folder.of(&server.name, end));
+            write_new(&key, &pair.key)?;
+            write_new(&certificate, &pair.certificate)?;
+            print_line(&pair.told(&certificate, &key, self.term.days));
         }
         Ok(())
     }
+}
 
-    fn issue(
-        &self,
-        herd: &str,
-        name: &str,
-        folder: &PkiFolder,
-        issuer: &Issuer<'_, KeyPair>,
-    ) -> Result<(), Failure> {
-        let full = certificate_name(name, herd);
-        let wall = MioIo::wall_clock();
-        let pair = new_key()?;
-        let mut params =
-            CertificateParams::new(vec![full.clone()]).map_err(|e| cannot(&full, e))?;
-        params.distinguished_name.push(DnType::CommonName, full.as_str());
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.use_authority_key_identifier_extension = true;
-        hold(&mut params, wall, self.days);
-        let made = params.signed_by(&pair, issuer).map_err(|e| cannot(&full, e))?;
-        folder.judge(made.der(), &pair, wall)?;
-        let (certificate, key) = (folder.of(name, "pem"), folder.of(name, "key"));
-        write_new(&key, &pair.serialize_pem())?;
-        write_new(&certificate, &made.pem())?;
-        print_line(&format!(
-            "{}: {full}, valid for {}; its key is {}",
-            certificate.display(),
-            plural(self.days as usize, "day"),
-            key.display()
-        ));
+impl Renew {
+    fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
+        let (topology, folder) = self.place.open(file)?;
+        let mut servers = file.servers(&topology, &self.names)?;
+        servers.retain(|server| !self.names.is_empty() || folder.of(&server.name, "pem").exists());
+        if servers.is_empty() {
+            let what = format!("no server has a certificate in {}", folder.path.display());
+            return Err(config(format!("{what}; make one with \"herd pki issue NAME\"")));
+        }
+        let issuer = folder.issuer(&topology.herd)?;
+        let made = |server: &&Server| {
+            let aside = folder.aside(&server.name, "old")?;
+            let pair = folder.pair(&topology.herd, &server.name, &issuer, self.term.days)?;
+            Ok((server.name.clone(), aside, pair))
+        };
+        // If one of them cannot be made, none is replaced.
+        for (name, aside, pair) in servers.iter().map(made).collect::<Result<Vec<_>, Failure>>()? {
+            self.replace(&folder, &name, &aside, &pair)?;
+        }
+        print_line("copy both files to the server's machine, and send the server SIGHUP");
         Ok(())
+    }
+
+    /// Replaces the pair of the server `name`, which is kept as `aside`; see the head of this file.
+    fn replace(
+        &self,
+        folder: &PkiFolder,
+        name: &str,
+        aside: &str,
+        pair: &Pair,
+    ) -> Result<(), Failure> {
+        for end in ["pem", "key"] {
+            let (from, to) = (folder.of(name, end), folder.of(aside, end));
+            // The link is there already if an earlier attempt was killed.
+            if from.exists() && !to.exists() {
+                fs::hard_link(&from, &to).map_err(|e| cannot(&to.display().to_string(), e))?;
+            }
+        }
+        let [certificate, key] = ["pem", "key"].map(|end| folder.of(name, end));
+        // Where certificates are made, the key may be missing.
+        let old_key = fs::read_to_string(&key).unwrap_or_default();
+        replace(&key, &format!("{}{old_key}", pair.key))?;
+        replace(&certificate, &pair.certificate)?;
+        replace(&key, &pair.key)?;
+        let (told, old) = (pair.told(&certificate, &key, self.term.days), folder.of(aside, "pem"));
+        print_line(&format!("{told}; the one before is {}", old.display()));
+        Ok(())
+    }
+}
+
+/// A certificate and its key, in PEM.
+struct Pair {
+    /// The DNS name in the certificate.
+    full: String,
+    certificate: String,
+    key: String,
+}
+
+impl Pair {
+    /// Says what was written where.
+    fn told(&self, certificate: &Path, key: &Path, days: u32) -> String {
+        let (certificate, key) = (certificate.display(), key.display());
+        let days = plural(days as usize, "day");
+        format!("{certificate}: {}, valid for {days}; its key is {key}", self.full)
     }
 }
 
@@ -189,10 +256,7 @@ impl Revoke {
     fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
         let (topology, folder) = self.place.open(file)?;
         let certificate = folder.of(&self.name, "pem");
-        let der: CertificateDer<'_> = read(&certificate, "certificate")?.swap_remove(0);
-        let Some(info) = CertInfo::of(&der) else {
-            return Err(config(format!("{} is not a certificate", certificate.display())));
-        };
+        let (der, info) = folder.certificate(&self.name)?;
         let wall = MioIo::wall_clock();
         let mut revoked = folder.revoked()?;
         revoked.retain(|(serial, _)| *serial != info.serial);
@@ -205,8 +269,7 @@ impl Revoke {
         }
         folder.write_revoked(&list)?;
         // The files are renamed, so that a new certificate can be issued for the name.
-        let serial = info.serial_in_hex();
-        let aside = format!("{}-{}.revoked", self.name, &serial[..serial.len().min(12)]);
+        let aside = folder.aside(&self.name, "revoked")?;
         for end in ["pem", "key"] {
             let from = folder.of(&self.name, end);
             if from.exists() {
@@ -246,6 +309,45 @@ impl PkiFolder {
             .mode(0o700)
             .create(&self.path)
             .map_err(|e| cannot(&self.path.display().to_string(), e))
+    }
+
+    /// Returns the certificate of the server `name` in this folder.
+    fn certificate(&self, name: &str) -> Result<(CertificateDer<'static>, CertInfo), Failure> {
+        let path = self.of(name, "pem");
+        let der: CertificateDer<'_> = read(&path, "certificate")?.swap_remove(0);
+        let info = CertInfo::of(&der)
+            .ok_or_else(|| config(format!("{} is not a certificate", path.display())))?;
+        Ok((der, info))
+    }
+
+    /// Returns the name, without its end, under which the present pair of the server `name` is kept.
+    fn aside(&self, name: &str, why: &str) -> Result<String, Failure> {
+        let serial = self.certificate(name)?.1.serial_in_hex();
+        Ok(format!("{name}-{}.{why}", &serial[..serial.len().min(12)]))
+    }
+
+    /// Makes a key and a certificate for the server `name`, and verifies them as a neighbour would.
+    fn pair(
+        &self,
+        herd: &str,
+        name: &str,
+        issuer: &Issuer<'_, KeyPair>,
+        days: u32,
+    ) -> Result<Pair, Failure> {
+        let full = certificate_name(name, herd);
+        let wall = MioIo::wall_clock();
+        let key = new_key()?;
+        let mut params =
+            CertificateParams::new(vec![full.clone()]).map_err(|e| cannot(&full, e))?;
+        params.distinguished_name.push(DnType::CommonName, full.as_str());
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        hold(&mut params, wall, days);
+        let made = params.signed_by(&key, issuer).map_err(|e| cannot(&full, e))?;
+        self.judge(made.der(), &key, wall)?;
+        Ok(Pair { full, certificate: made.pem(), key: key.serialize_pem() })
     }
 
     /// Returns the issuer: the key in ca.key, with the name that `init` derived from it.
@@ -301,11 +403,7 @@ impl PkiFolder {
 
     fn write_revoked(&self, list: &CertificateRevocationList) -> Result<(), Failure> {
         let pem = list.pem().map_err(|e| cannot("make a list", e))?;
-        let (path, new) = (self.file("revoked.crl"), self.file("revoked.crl.new"));
-        // A process that was killed while it wrote may have left half a list there.
-        let _ = fs::remove_file(&new);
-        write_new(&new, &pem)?;
-        fs::rename(&new, &path).map_err(|e| cannot(&path.display().to_string(), e))
+        replace(&self.file("revoked.crl"), &pem)
     }
 }
 
@@ -399,6 +497,15 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
         file.sync_all()
     })
     .map_err(|e| cannot(&path.display().to_string(), e))
+}
+
+/// Replaces the file at `path`, or creates it, in one step.
+fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let new = path.with_added_extension("new");
+    // A process that was killed while it wrote may have left half a file there.
+    let _ = fs::remove_file(&new);
+    write_new(&new, text)?;
+    fs::rename(&new, path).map_err(|e| cannot(&path.display().to_string(), e))
 }
 
 fn cannot(what: &str, error: impl std::fmt::Display) -> Failure {

@@ -28,9 +28,9 @@ use rustls::pki_types::pem::PemObject;
 use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-/// A certificate that is valid for fewer days than this causes a warning.
+/// A certificate that is valid for this many days or fewer causes a warning.
 pub const DAYS_LEFT_MIN: u64 = 30;
 
 /// How often a server checks the days that its certificates have left.
@@ -68,17 +68,19 @@ impl PeerTls {
         wall: UnixNanos,
     ) -> Result<PeerTls, Box<Diagnostic>> {
         let files = Files::of(settings, name);
-        let (credentials, key_mode) = files.read()?;
-        let shown: Vec<Vec<u8>> =
-            credentials.chain.iter().map(|der| der.as_ref().to_vec()).collect();
+        let (mut credentials, key_mode) = files.read()?;
+        let first = credentials.remove(0);
+        let shown: Vec<Vec<u8>> = first.chain.iter().map(|der| der.as_ref().to_vec()).collect();
         let own =
             CertInfo::of(&shown[0]).ok_or_else(|| files.no_certificate(&files.certificate))?;
-        let ends = credentials.authorities.iter().map(|der| CertInfo::of(der.as_ref()));
+        let ends = first.authorities.iter().map(|der| CertInfo::of(der.as_ref()));
         let ends = ends.collect::<Option<Vec<_>>>();
         let authority = ends.and_then(|all| all.into_iter().min_by_key(|info| info.not_after));
         let authority = authority.ok_or_else(|| files.no_certificate(&files.authority))?;
-        let mutual = Mutual::new(credentials).map_err(|why| files.unusable(&why))?;
-        mutual.verify(&shown, wall).map_err(|why| files.refused(&why))?;
+        let others = credentials.into_iter().map(Mutual::new);
+        let mutual = others.fold(Mutual::new(first), |fits, other| fits.or(other));
+        let mutual = mutual.map_err(|why| files.unusable(&why))?;
+        mutual.verify(&shown, wall).map_err(|why| files.refused(&why, &own, &authority, wall))?;
         let wanted = certificate_name(name, herd);
         let names = dns_names(&shown[0]);
         if !names.contains(&wanted) {
@@ -115,10 +117,16 @@ impl PeerTls {
         let ending = [(&files.certificate, &self.own), (&files.authority, &self.authority)];
         for (file, info) in ending {
             let days = info.days_left(wall);
-            if days < DAYS_LEFT_MIN {
+            if days <= DAYS_LEFT_MIN {
                 let days = plural(days as usize, "day");
                 let what = format!("{}: {days} left", file.display());
-                let remedy = "replace it before it expires, and send the server SIGHUP";
+                let remedy: &str = match file == &files.certificate {
+                    true => &format!(
+                        "run \"herd pki renew {}\" where ca.key is, copy certificate and key here, and send the server SIGHUP",
+                        self.name
+                    ),
+                    false => "replace the authority before it expires (docs/peer-tls.md)",
+                };
                 warnings.push(self.settings.here.warning(what, remedy));
             }
         }
@@ -239,17 +247,23 @@ impl Files {
         }
     }
 
-    /// Reads all files; also returns the mode of the key's file.
-    fn read(&self) -> Result<(Credentials, u32), Box<Diagnostic>> {
+    /// Reads all files; also returns the mode of the key's file. That file may hold several keys, of which one fits the
+    /// certificate, as while `herd pki renew` replaces the pair: there is one result for each.
+    fn read(&self) -> Result<(Vec<Credentials>, u32), Box<Diagnostic>> {
         let authorities = self.objects(&self.authority, "certificate")?.0;
         let chain = self.objects(&self.certificate, "certificate")?.0;
         let (keys, key_mode) = self.objects(&self.key, "private key")?;
-        let key = keys.into_iter().next().expect("there is at least one");
         let crls = match self.revoked.exists() {
             false => Vec::new(),
             true => self.objects(&self.revoked, "revocation list")?.0,
         };
-        Ok((Credentials { authorities, chain, key, crls }, key_mode))
+        let with = |key| Credentials {
+            authorities: Vec::clone(&authorities),
+            chain: Vec::clone(&chain),
+            key,
+            crls: Vec::clone(&crls),
+        };
+        Ok((keys.into_iter().map(with).collect(), key_mode))
     }
 
     /// Reads the objects of one file, of which there is at least one, and the file's mode.
@@ -298,8 +312,14 @@ impl Files {
         }
     }
 
-    /// The fault of the server's certificate for which every neighbour would reject it.
-    fn refused(&self, why: &webpki::Error) -> Box<Diagnostic> {
+    /// The fault of the server's certificate, `own`, for which every neighbour would reject it at `wall`.
+    fn refused(
+        &self,
+        why: &webpki::Error,
+        own: &CertInfo,
+        authority: &CertInfo,
+        wall: UnixNanos,
+    ) -> Box<Diagnostic> {
         use webpki::Error::{
             CaUsedAsEndEntity, CertExpired, CertNotValidYet, CertRevoked, EmptyEkuExtension,
             UnknownIssuer, UnknownRevocationStatus,
@@ -307,8 +327,10 @@ impl Files {
         let certificate = self.certificate.display();
         let what = match why {
             CaUsedAsEndEntity => format!("{certificate} is a CA certificate (CA:TRUE)"),
-            CertExpired { .. } => format!("{certificate} has expired"),
-            CertNotValidYet { .. } => format!("{certificate} is not valid yet"),
+            CertExpired { .. } | CertNotValidYet { .. } => {
+                let (what, remedy) = untimely(own, authority, wall, &self.name);
+                return Box::new(self.here.error(format!("{certificate} {what}"), remedy));
+            }
             CertRevoked => format!("{certificate} is revoked"),
             EmptyEkuExtension => {
                 format!("{certificate} is not valid for both uses, serverAuth and clientAuth")
@@ -321,5 +343,76 @@ impl Files {
             why => format!("{certificate} is not valid: {why:?}"),
         };
         self.fault(&self.certificate, what)
+    }
+}
+
+/// What is wrong with the dates of the certificate `own` of the server `name`, and a remedy. The clock may be wrong
+/// instead: it is if it shows a time before this program was built, or before the authority was made.
+fn untimely(
+    own: &CertInfo,
+    authority: &CertInfo,
+    UnixNanos(nanos): UnixNanos,
+    name: &str,
+) -> (String, String) {
+    let date = |seconds| httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+    let now = Duration::from_nanos(nanos).as_secs();
+    // The build script writes a number.
+    let built: u64 = env!("HERD_BUILT").parse().unwrap_or(0);
+    let what = match now < own.not_before {
+        true => format!("is not valid yet, but from {} on", date(own.not_before)),
+        false => format!("has expired, on {}", date(own.not_after)),
+    };
+    let clock = format!("this machine's clock shows {}", date(now));
+    let renew = format!("run \"herd pki renew {name}\" where ca.key is, and copy both files here");
+    let remedy = if now < built || now < authority.not_before {
+        let made = date(built.max(authority.not_before));
+        format!(
+            "set the clock: {clock}, but this program or the herd's authority was made on {made}"
+        )
+    } else if now < own.not_before {
+        format!(
+            "{clock}: if that is right, the certificate was made by a clock that is ahead: set that one, and {renew}"
+        )
+    } else {
+        format!("{renew}; but {clock}: if that is wrong, set it")
+    };
+    (what, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YEAR: u64 = 365 * 86_400;
+
+    #[test]
+    fn a_remedy_tells_a_wrong_clock_from_an_old_certificate() {
+        let built: u64 = env!("HERD_BUILT").parse().expect("a number");
+        let info = |not_before, not_after| CertInfo { serial: Vec::new(), not_before, not_after };
+        let authority = info(built - YEAR, built + 10 * YEAR);
+        let own = info(built + YEAR, built + 2 * YEAR);
+        let remedy = |own: &CertInfo, authority: &CertInfo, seconds: u64| {
+            let (what, remedy) = untimely(own, authority, UnixNanos(seconds * 1_000_000_000), "Bo");
+            assert_eq!(what.starts_with("is not valid yet"), seconds < own.not_before, "{what}");
+            remedy
+        };
+        for (seconds, part) in [
+            (
+                0,
+                "set the clock: this machine's clock shows Thu, 01 Jan 1970 00:00:00 GMT, but this program",
+            ),
+            (built - 1, "set the clock: this machine's clock shows "),
+            (built + 1, "the certificate was made by a clock that is ahead"),
+            (
+                built + 3 * YEAR,
+                "run \"herd pki renew Bo\" where ca.key is, and copy both files here; but ",
+            ),
+        ] {
+            let remedy = remedy(&own, &authority, seconds);
+            assert!(remedy.contains(part), "{seconds}: {remedy}");
+        }
+        // The authority was made after this program.
+        let authority = info(built + YEAR / 2, built + 10 * YEAR);
+        assert!(remedy(&own, &authority, built + 1).starts_with("set the clock: "));
     }
 }

@@ -223,6 +223,122 @@ fn the_folder_of_certificates_may_begin_with_a_dash() {
     assert!(herd.folder().join("-p/Alford.pem").is_file());
 }
 
+/// The serial number in a certificate, as openssl prints it.
+fn serial(herd: &Herd, name: &str) -> String {
+    let path = file(herd, name);
+    let line = format!("openssl x509 -in {} -noout -serial", path.display());
+    Process::shell(&line).stdout
+}
+
+#[test]
+fn renew_replaces_certificates_and_keys_and_keeps_the_old_pairs() {
+    let herd = sealed("pki-renew", PAIR);
+    let names = ["Alford.pem", "Alford.key", "Bolden.pem", "Bolden.key", "ca.pem", "ca.key"];
+    let contents = || names.map(|name| fs::read(file(&herd, name)).unwrap());
+    let before = contents();
+    let said = done(&herd, &["pki", "renew", "--days", "90", "Alford"]);
+    assert!(said.contains("Alford.pem: Alford.test, valid for 90 days; its key is "), "{said}");
+    let now = contents();
+    for (number, name) in names.iter().enumerate() {
+        assert_eq!(now[number] == before[number], number > 1, "{name}");
+    }
+    // Each file with a key is readable only by its owner, and the pair before is kept.
+    let all: Vec<String> = fs::read_dir(herd.folder().join("pki"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let old = |end: &str| -> PathBuf {
+        let mut found =
+            all.iter().filter(|name| name.starts_with("Alford-") && name.ends_with(end));
+        file(&herd, found.next().unwrap_or_else(|| panic!("{end}: {all:?}")))
+    };
+    for (end, number) in [(".old.pem", 0), (".old.key", 1)] {
+        assert_eq!(fs::read(old(end)).unwrap(), before[number]);
+        assert_eq!(fs::metadata(old(end)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert_eq!(
+        fs::metadata(file(&herd, "Alford.key")).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert!(!all.iter().any(|name| name.ends_with(".new")), "{all:?}");
+    assert!(herd.run(&["check"]).stdout.contains("Alford: 90 days left"));
+    // Without a name it renews every certificate in the folder.
+    let serials = ["Alford.pem", "Bolden.pem"].map(|name| serial(&herd, name));
+    done(&herd, &["pki", "renew"]);
+    assert!(["Alford.pem", "Bolden.pem"].map(|name| serial(&herd, name)) != serials);
+    assert_ne!(serial(&herd, "Bolden.pem"), serials[1]);
+    assert_eq!(herd.run(&["check"]).code, Some(0));
+}
+
+#[test]
+fn renew_changes_nothing_if_one_certificate_cannot_be_made() {
+    let herd = sealed("pki-renew-not", PAIR);
+    let before = ["Alford.pem", "Alford.key"].map(|name| fs::read(file(&herd, name)).unwrap());
+    fs::remove_file(file(&herd, "Bolden.pem")).unwrap();
+    let ended = herd.run(&["pki", "renew", "Alford", "Bolden"]);
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    assert!(ended.stderr.contains("Bolden.pem: No such file"), "{ended:?}");
+    // With the key of another authority.
+    let other = sealed("pki-renew-other", PAIR);
+    fs::copy(file(&other, "ca.key"), file(&herd, "ca.key")).unwrap();
+    let ended = herd.run(&["pki", "renew"]);
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    let after = ["Alford.pem", "Alford.key"].map(|name| fs::read(file(&herd, name)).unwrap());
+    assert_eq!(before, after);
+    fs::remove_file(file(&herd, "Alford.pem")).unwrap();
+    assert_eq!(herd.run(&["pki", "renew"]).code, Some(78), "there is nothing to renew");
+}
+
+#[test]
+fn a_pair_whose_renewal_was_interrupted_can_be_used_and_renewed() {
+    let herd = sealed("pki-renew-half", PAIR);
+    let read = |name: &str| fs::read_to_string(file(&herd, name)).unwrap();
+    let (old_certificate, old_key) = (read("Alford.pem"), read("Alford.key"));
+    done(&herd, &["pki", "renew", "Alford"]);
+    let (new_certificate, new_key) = (read("Alford.pem"), read("Alford.key"));
+    let both = format!("{new_key}{old_key}");
+    // The states of the folder between the steps.
+    for (certificate, key) in [
+        (&old_certificate, &old_key),
+        (&old_certificate, &both),
+        (&new_certificate, &both),
+        (&new_certificate, &new_key),
+    ] {
+        fs::write(file(&herd, "Alford.pem"), certificate).unwrap();
+        fs::write(file(&herd, "Alford.key"), key).unwrap();
+        fs::write(file(&herd, "Alford.pem.new"), "half").unwrap();
+        let checked = herd.run(&["check"]);
+        assert_eq!(checked.code, Some(0), "{checked:?}");
+        done(&herd, &["pki", "renew", "Alford"]);
+        assert_eq!(herd.run(&["check"]).code, Some(0));
+        assert_eq!(read("Alford.key").matches("BEGIN").count(), 1);
+    }
+    // Two keys, of which neither fits.
+    fs::write(file(&herd, "Alford.key"), format!("{}{}", read("Bolden.key"), read("ca.key")))
+        .unwrap();
+    let checked = herd.run(&["check"]);
+    assert!(checked.stderr.contains("is not the key of"), "{checked:?}");
+}
+
+#[test]
+fn a_renewed_certificate_is_used_after_sighup_and_no_link_is_lost() {
+    let herd = sealed("pki-renew-hup", PAIR);
+    let servers = ["Alford", "Bolden"].map(|name| herd.serve(name));
+    logged(&herd, "Alford", "linked to Bolden");
+    done(&herd, &["pki", "renew", "--days", "77"]);
+    for (server, name) in servers.iter().zip(["Alford", "Bolden"]) {
+        server.signal(Signal::HUP);
+        logged(&herd, name, "reloaded the certificates; the server's is valid for 77 days more");
+    }
+    let told = herd.run(&["client", "Alford", "iamat", "kiwi", "-48.9-123.4"]);
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    until("Bolden knows of kiwi", || {
+        let asked = herd.run(&["client", "Bolden", "whatsat", "kiwi", "1", "1"]);
+        (asked.code == Some(0)).then_some(())
+    });
+    assert_eq!(linked_times(&herd, "Alford", "Bolden"), 1);
+}
+
 #[test]
 fn an_authority_s_certificate_and_an_encrypted_key_are_reported_as_such() {
     let herd = sealed("pki-own", PAIR);

@@ -7,6 +7,7 @@ use crate::support::certs::{Authority, BOTH, Issued, Wish, good};
 use crate::support::cluster::{
     Cluster, Ending, FIVE, MS, SECOND, TalkId, sealed, topology, weathers,
 };
+use crate::support::logged::Logged;
 use herd_reactor::testing::MemoryOptions;
 use herd_reactor::{Signal, UnixNanos};
 use places_herd::config::Topology;
@@ -674,6 +675,29 @@ fn another_authority_ends_all_links_of_the_old_one() {
 }
 
 #[test]
+fn a_certificate_that_has_expired_at_sighup_leaves_the_old_one_in_use_and_is_logged() {
+    let (folder, authority) = good("expired", &ALL);
+    let mut cluster = around_bolden(MemoryOptions::calm(1), folder.path());
+    let expired = Wish { until: (2016, 11, 1), ..Wish::of("Bolden") };
+    authority.issue(&expired).write(folder.path(), "Bolden");
+    let log = Logged::here();
+    hang_up(&mut cluster, "Bolden");
+    let text = log.text();
+    for part in [
+        "SIGHUP: the old certificates stay in force: ",
+        "Bolden.pem has expired, on Tue, 01 Nov 2016 00:00:00 GMT",
+        // The simulated time is long before this program was built.
+        "set the clock: this machine's clock shows Thu, 17 Nov 2016",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    cluster.crash("Clark");
+    cluster.start("Clark");
+    cluster.run_for(60 * SECOND);
+    assert_eq!(cluster.linked("Bolden"), set(&["Adams", "Clark"]));
+}
+
+#[test]
 fn a_link_outlives_its_certificate_and_cannot_be_made_again() {
     let (folder, authority) = good("expiry", &ALL);
     // The simulated time begins on 17 November 2016.
@@ -730,12 +754,12 @@ fn a_key_that_others_may_read_and_days_that_run_out_are_warned_of() {
         assert!(told.iter().all(|told| told.contains(&format!("mode {mode:04o}"))), "{told:?}");
     }
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    for (until, days, is_told) in [((2016, 12, 17), 30, false), ((2016, 12, 16), 29, true)] {
+    for (until, days, is_told) in [((2016, 12, 18), 31, false), ((2016, 12, 17), 30, true)] {
         authority.issue(&Wish { until, ..Wish::of("Alford") }).write(folder.path(), "Alford");
         assert_eq!(read(folder.path(), WALL).unwrap().days_left(WALL), days);
         let told = warnings(folder.path(), WALL);
         assert_eq!(told.len(), usize::from(is_told), "{told:?}");
-        assert!(told.iter().all(|told| told.contains("Alford.pem: 29 days left")), "{told:?}");
+        assert!(told.iter().all(|told| told.contains("Alford.pem: 30 days left")), "{told:?}");
     }
 }
 
