@@ -10,6 +10,7 @@ use super::exit::{Exit, Failure};
 use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
 use super::{shown, unprinted};
+use crate::config::DialAddr;
 use crate::net::dns::{self, DnsError, DnsOptions, LookupId, Resolving};
 use crate::wire::command::{Command, CommandLimits, ParseError};
 use herd_reactor::{Core, MioIo, Reactor, ReactorLimits, Shared, UnixNanos};
@@ -98,24 +99,31 @@ impl Client {
         }
     }
 
-    /// Returns the addresses to try. An operand with a colon is an address: a server's name has none.
+    /// Returns the addresses to try.
     fn addresses(&self, file: &TopologyFile) -> Result<Vec<SocketAddr>, Failure> {
+        let (host, port) = match self.destination(file)? {
+            DialAddr::Ip(address) => return Ok(vec![address]),
+            DialAddr::Name { host, port } => (host, port),
+        };
+        let options = DnsOptions { total: self.patience.timeout, ..DnsOptions::default() };
+        let found = addresses_of(&host, options)
+            .map_err(|e| Failure::os("cannot look up the host's name", e))?
+            .map_err(|why| self.unavailable(format!("cannot be reached: {why}")))?;
+        Ok(found.into_iter().map(|ip| (ip, port).into()).collect())
+    }
+
+    /// Returns the address or the host name to connect to. An operand with a colon is one: a server's name has none.
+    fn destination(&self, file: &TopologyFile) -> Result<DialAddr, Failure> {
         let Some((host, port)) = self.server.rsplit_once(':') else {
-            return Ok(vec![file.server(&file.read_servers()?, &self.server)?.client]);
+            return Ok(file.server(&file.read_servers()?, &self.server)?.client.clone());
         };
         let port = port.parse().ok().filter(|port: &u16| *port > 0).ok_or_else(|| {
             let what = "has no port from 1 to 65535: write HOST:PORT, as in 127.0.0.1:12000, [::1]:12000 or \
                         box.example:12000";
             Failure::new(Exit::Usage, format!("{} {what}", self.server))
         })?;
-        if let Ok(address) = dns::socket_address(&self.server) {
-            return Ok(vec![address]);
-        }
-        let options = DnsOptions { total: self.patience.timeout, ..DnsOptions::default() };
-        let found = addresses_of(host, options)
-            .map_err(|e| Failure::os("cannot look up the host's name", e))?
-            .map_err(|why| self.unavailable(format!("cannot be reached: {why}")))?;
-        Ok(found.into_iter().map(|ip| (ip, port).into()).collect())
+        let address = dns::socket_address(&self.server).map(DialAddr::Ip);
+        Ok(address.unwrap_or(DialAddr::Name { host: host.to_owned(), port }))
     }
 
     /// Passes lines and replies on until both ends are done.

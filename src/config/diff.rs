@@ -120,7 +120,14 @@ impl ServerView {
                 *old = new;
             }
         }
-        self.server.neighbours = new.server.neighbours;
+        let (server, new_server) = (&mut self.server, new.server);
+        server.neighbours = new_server.neighbours;
+        if server.client_listen == new_server.client_listen {
+            server.client = new_server.client;
+        }
+        if server.peer_listen == new_server.peer_listen {
+            server.peer = new_server.peer;
+        }
         self.neighbours = new.neighbours;
     }
 
@@ -153,12 +160,23 @@ pub fn diff(old: &ServerView, new: &ServerView) -> Vec<Change> {
         });
     }
     let (was, is) = (&old.server, &new.server);
-    for (key, old, new) in [("client", was.client, is.client), ("peer", was.peer, is.peer)] {
-        if old != new {
-            let key = format!("server.{}.{key}", is.name);
-            let [old, new] = [old, new].map(|address| Some(address.to_string()));
-            changes.push(Change { key, old, new, live: false });
+    let ports = |of: &Server| {
+        [
+            ("client", of.client.to_string(), of.client_listen),
+            ("peer", of.peer.to_string(), of.peer_listen),
+        ]
+    };
+    for ((key, old_at, old), (_, new_at, new)) in ports(was).into_iter().zip(ports(is)) {
+        if (&old_at, old) == (&new_at, new) {
+            continue;
         }
+        let (key, was_at, is_at) = match old_at == new_at {
+            true => (format!("{key}_listen"), old.to_string(), new.to_string()),
+            false => (key.to_owned(), old_at, new_at),
+        };
+        // Where others find a port does not concern the server itself. What it has bound stays.
+        let (key, live) = (format!("server.{}.{key}", is.name), old == new);
+        changes.push(Change { key, old: Some(was_at), new: Some(is_at), live });
     }
     // What a neighbour is to this server: its peer port, and whether it is plain.
     let shown = |one: &Server| format!("{}{}", one.peer, if one.plain { ", plain" } else { "" });

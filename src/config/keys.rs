@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 
 use DefaultValue::{Is, Required, Unset};
 use Reload::{Live, OfNeighbours, Restart};
-use ValueType::{Address, Choice, Flag, Name, Number, Table, Tables, Text, Texts};
+use ValueType::{Address, Choice, Flag, Host, Name, Number, Table, Tables, Text, Texts};
 
 /// A key of the topology file: what its value may be, and what it means.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub enum ValueType {
     Name,
     /// An IP address and a port.
     Address,
+    /// An IP address or a host name, and a port.
+    Host,
     /// A list of texts.
     Texts,
     /// True or false.
@@ -106,9 +108,14 @@ pub const KEYS: &[Key] = &[
     key(TOP, "limits", Table, Unset(""), "How much a server accepts and keeps, and how long it waits."),
 
     Key { reload: Restart, ..key(SERVER, "name", Name, Required("Alford"), "The server's name, as in its AT lines.") },
-    Key { reload: Restart, ..key(SERVER, "client", Address, Required("127.0.0.1:12000"), "The address of its client port. Host names are not looked up. Use a port up to 32767: an outgoing connection may occupy a higher one before the server starts.") },
-    Key { reload: OfNeighbours, ..key(SERVER, "peer", Address, Required("127.0.0.1:12100"),
-        "The address of its peer port. A plain server may leave it out: it has one port for both.") },
+    Key { reload: Restart, ..key(SERVER, "client", Host, Required("127.0.0.1:12000"),
+        "Where clients find its client port. The server binds this address, unless client_listen names another. Use a port up to 32767: an outgoing connection may occupy a higher one before the server starts.") },
+    Key { reload: Restart, ..key(SERVER, "client_listen", Address, Unset("[::]:12000"),
+        "The address to bind for the client port, if `client` is a host name or an address of another machine, such as a NAT's. 0.0.0.0 is every IPv4 address of the machine, [::] every address.") },
+    Key { reload: OfNeighbours, ..key(SERVER, "peer", Host, Required("127.0.0.1:12100"),
+        "Where neighbours find its peer port. They look up a host name at each attempt. The server binds this address, unless peer_listen names another. A plain server may leave it out: it has one port for both.") },
+    Key { reload: Restart, ..key(SERVER, "peer_listen", Address, Unset("[::]:12100"),
+        "The address to bind for the peer port, like client_listen.") },
     key(SERVER, "neighbours", Texts, Unset("\"Parker\", \"Welsh\""), "The servers that it is linked to. A link exists if either of the two servers lists the other."),
     Key { reload: OfNeighbours, ..key(SERVER, "plain", Flag, Is("false"), "Whether this server is the Python original, which knows only AT lines that end in CR LF.") },
 
@@ -183,6 +190,14 @@ pub const KEYS: &[Key] = &[
     key(LIMITS, "location_bytes", Number("bytes", 16..=64), Is("64"), "Longest location. A command with a longer one is invalid."),
     key(LIMITS, "connections", Number("", 0..=1_000_000), Is("0"),
         "Maximum client connections. Further ones are closed at once. 0 = as many as the descriptors allow."),
+    key(LIMITS, "connections_per_address", Number("", 0..=1_000_000), Is("0"),
+        "Maximum client connections from one address. Further ones are closed at once. The addresses of an IPv6 network (/64) count as one; many clients may share the address of a NAT. 0 = no limit."),
+    key(LIMITS, "idle_client_ms", Number("ms", 0..=604_800_000), Is("0"),
+        "Time that a client may stay connected without a command. After it the connection is closed. 0 = no limit."),
+    key(LIMITS, "slow_reader_ms", Number("ms", 0..=3_600_000), Is("60_000"),
+        "Time that a client may read nothing while replies wait for it. After it the connection is aborted. 0 = no limit."),
+    key(LIMITS, "commands_per_second", Number("", 0..=1_000_000), Is("0"),
+        "Commands that are read from one connection in a second, after as many at once. The others wait, and none is rejected. 0 = no limit."),
     key(LIMITS, "unfinished_line_ms", Number("ms", 100..=3_600_000), Is("30_000"),
         "Time from the first byte of a line to its end. After it the connection is closed."),
     key(LIMITS, "send_buffer_bytes", Number("bytes", 4_096..=33_554_432), Is("65_536"),
@@ -210,6 +225,8 @@ pub const KEYS: &[Key] = &[
     key(LIMITS, "ping_ms", Number("ms", 100..=600_000), Is("5_000"), "Time between two PINGs to a neighbour."),
     key(LIMITS, "silence_ms", Number("ms", 200..=3_600_000), Is("15_000"),
         "Time that a neighbour may be silent. After it the connection is closed."),
+    key(LIMITS, "link_user_timeout_ms", Number("ms", 0..=3_600_000), Is("15_000"),
+        "Time that data sent to a neighbour may stay unacknowledged by its machine (TCP_USER_TIMEOUT). After it the connection is lost. 0 = as long as the kernel tries, some 15 minutes."),
     key(LIMITS, "sync_ms", Number("ms", 100..=86_400_000), Is("60_000"),
         "Time between two comparisons of the tables of linked neighbours."),
     key(LIMITS, "ack_wait_ms", Number("ms", 1..=60_000), Is("250"),
@@ -320,7 +337,7 @@ mod tests {
                 Table | Tables => assert!(KEYS.iter().any(|row| {
                     row.section.trim_matches(['[', ']']) == key.name && key.section == TOP
                 })),
-                Text | Name | Address | Texts => assert!(!text.is_empty(), "{}", key.name),
+                Text | Name | Address | Host | Texts => assert!(!text.is_empty(), "{}", key.name),
             }
             assert!(key.help.ends_with('.'), "{}", key.name);
         }
@@ -348,7 +365,9 @@ mod tests {
                 "the top of the file.journal",
                 "[[server]].name",
                 "[[server]].client",
+                "[[server]].client_listen",
                 "[[server]].peer",
+                "[[server]].peer_listen",
                 "[[server]].plain",
                 "[journal].folder",
                 "[status].folder",

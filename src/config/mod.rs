@@ -24,6 +24,7 @@
 //! name fits a certificate. The path of each status socket fits a socket address.
 
 mod diagnostic;
+mod dial_addr;
 mod diff;
 mod graph;
 mod journal;
@@ -44,6 +45,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, TopologyErrors};
+pub use dial_addr::DialAddr;
 pub use diff::{Change, ServerView, Setting, diff};
 pub use keys::{DefaultValue, KEYS, Key, Reload, TOP, ValueType, range_in_words};
 pub use limits::{Limits, Seconds};

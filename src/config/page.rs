@@ -63,6 +63,7 @@ fn row(key: &Key) -> String {
         ValueType::Text => ("text", "", String::new()),
         ValueType::Name => ("text", "", "1 to 64 of A-Z a-z 0-9 . _ -".to_owned()),
         ValueType::Address => ("text", "", "IP:port or localhost:port".to_owned()),
+        ValueType::Host => ("text", "", "IP:port or host:port".to_owned()),
         ValueType::Texts => ("list of texts", "", "names of servers".to_owned()),
         ValueType::Flag => ("flag", "", "true, false".to_owned()),
         ValueType::Choice(words) => {

@@ -58,16 +58,16 @@ pub(super) fn read(
 }
 
 impl Security {
-    /// Records an error for a server that [`Security`] does not allow.
+    /// Records an error for a server that [`Security`] does not allow. `bound`: the address that its peer port binds.
     pub(super) fn check(
         &self,
         herd: &str,
         name: Option<&Spanned<&str>>,
-        peer: Option<&Spanned<SocketAddr>>,
+        bound: Option<&Spanned<SocketAddr>>,
         plain: bool,
         diagnostics: &mut Diagnostics<'_>,
     ) {
-        match (&self.tls, name, peer) {
+        match (&self.tls, name, bound) {
             (Some(_), Some(name), _) => {
                 check_name(herd, name, diagnostics);
                 if plain {
@@ -79,15 +79,13 @@ impl Security {
                     diagnostics.error(name.span(), what, remedy);
                 }
             }
-            (None, _, Some(peer)) => self.check_address(peer, diagnostics),
+            (None, _, Some(bound)) => self.check_address(bound, diagnostics),
             _ => {}
         }
     }
 
-    fn check_address(&self, peer: &Spanned<SocketAddr>, diagnostics: &mut Diagnostics<'_>) {
-        let ip = peer.get_ref().ip().to_canonical();
-        if ip.is_loopback() || ip.is_unspecified() {
-            // An unspecified address has an error of its own.
+    fn check_address(&self, bound: &Spanned<SocketAddr>, diagnostics: &mut Diagnostics<'_>) {
+        if bound.get_ref().ip().to_canonical().is_loopback() {
             return;
         }
         let what = "any machine that reaches this peer port can act as a server of the herd";
@@ -95,13 +93,13 @@ impl Security {
             true => {
                 let remedy =
                     "restrict it to the herd's machines, with a firewall or a private network";
-                diagnostics.warn(peer.span(), what, remedy);
+                diagnostics.warn(bound.span(), what, remedy);
             }
             false => {
                 let remedy = "add a table [peer_tls] (docs/peer-tls.md), so that servers prove their names; or \
                                               set insecure_peers = true at the top of the file, if only the herd's machines can \
                                               reach this port";
-                diagnostics.error(peer.span(), what, remedy);
+                diagnostics.error(bound.span(), what, remedy);
             }
         }
     }

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::Supposed;
 use super::diagnostic::{Diagnostics, all_quoted, quoted};
+use super::dial_addr::DialAddr;
 use super::graph::{self, NeighbourGraph};
 use super::peers::Security;
 use super::toml_section::{Section, most_like};
@@ -23,10 +24,14 @@ pub const SERVERS_MAX: usize = 1_024;
 pub struct Server {
     /// The server's name, as in its AT lines.
     pub name: String,
-    /// The address of its client port.
-    pub client: SocketAddr,
-    /// The address of its peer port; the same as `client` only if it is plain.
-    pub peer: SocketAddr,
+    /// Where clients find its client port.
+    pub client: DialAddr,
+    /// The address that it binds for its client port.
+    pub client_listen: SocketAddr,
+    /// Where neighbours find its peer port; the same as `client` only if it is plain.
+    pub peer: DialAddr,
+    /// The address that it binds for its peer port.
+    pub peer_listen: SocketAddr,
     /// The names of all its neighbours, sorted, no matter which side lists them.
     pub neighbours: Vec<String>,
     /// Whether the server speaks only AT lines that end in CR LF, as the Python original does.
@@ -36,11 +41,18 @@ pub struct Server {
 /// The first port that Linux may give to an outgoing connection. Such a port may be in use when the server starts.
 const FIRST_EPHEMERAL_PORT: u16 = 32_768;
 
+/// One port of a server: where others find it, and the address to bind. They have one position if one key is for both.
+#[derive(Clone)]
+struct PortDraft {
+    at: Spanned<DialAddr>,
+    listen: Spanned<SocketAddr>,
+}
+
 /// The entry of a server in the topology file. A field is `None` if it is missing or wrong in the file.
 struct ServerDraft<'t> {
     name: Option<Spanned<&'t str>>,
-    client: Option<Spanned<SocketAddr>>,
-    peer: Option<Spanned<SocketAddr>>,
+    client: Option<PortDraft>,
+    peer: Option<PortDraft>,
     listed: Vec<Spanned<&'t str>>,
     plain: bool,
 }
@@ -48,8 +60,8 @@ struct ServerDraft<'t> {
 /// A server with all required fields.
 struct CompleteServer<'t> {
     name: Spanned<&'t str>,
-    client: Spanned<SocketAddr>,
-    peer: Spanned<SocketAddr>,
+    client: PortDraft,
+    peer: PortDraft,
     listed: Vec<Spanned<&'t str>>,
     plain: bool,
 }
@@ -92,7 +104,8 @@ pub(super) fn read(
         check_lists(&drafts, diagnostics);
         security.check_names(drafts.iter().filter_map(|draft| draft.name.as_ref()), diagnostics);
         for ServerDraft { name, peer, plain, .. } in &drafts {
-            security.check(herd, name.as_ref(), peer.as_ref(), *plain, diagnostics);
+            let bound = peer.as_ref().map(|peer| &peer.listen);
+            security.check(herd, name.as_ref(), bound, *plain, diagnostics);
         }
     }
     match drafts.into_iter().map(ServerDraft::complete).collect::<Option<Vec<_>>>() {
@@ -103,28 +116,55 @@ pub(super) fn read(
 
 fn read_server<'t>(section: &Section<'t>, diagnostics: &mut Diagnostics<'_>) -> ServerDraft<'t> {
     let plain = section.flag("plain");
-    let has_one_port = plain && !section.has("peer");
+    let has_one_port = plain && !section.has("peer") && !section.has("peer_listen");
     let required = ["name", "client", "peer"];
     for key in required.into_iter().filter(|key| *key != "peer" || !has_one_port) {
         section.require(key, diagnostics);
     }
-    let client = section.address("client");
-    let peer = if has_one_port { client.clone() } else { section.address("peer") };
-    if let Some(peer) = &peer
-        && peer.get_ref().ip().is_unspecified()
-    {
+    let client = read_port(section, "client", "client_listen", diagnostics);
+    let peer = match has_one_port {
+        true => client.clone(),
+        false => read_port(section, "peer", "peer_listen", diagnostics),
+    };
+    let is_dialled = |peer: &PortDraft| !peer.at.get_ref().is_unspecified();
+    if let Some(PortDraft { at, .. }) = peer.as_ref().filter(|peer| !is_dialled(peer)) {
         let what =
-            format!("peer cannot be {}: neighbours cannot dial a wildcard address", peer.get_ref());
-        let remedy = "write the IP address at which neighbours reach this server";
-        diagnostics.error(peer.span(), what, remedy);
+            format!("peer cannot be {}: neighbours cannot dial a wildcard address", at.get_ref());
+        let remedy = "write the address or host name at which neighbours reach this server; to bind a wildcard \
+                      address, write it as peer_listen";
+        diagnostics.error(at.span(), what, remedy);
     }
     ServerDraft {
         name: section.text("name"),
         client,
-        peer,
+        peer: peer.filter(is_dialled),
         listed: section.texts("neighbours"),
         plain,
     }
+}
+
+/// Reads one port from the two keys that describe it.
+fn read_port(
+    section: &Section<'_>,
+    key: &str,
+    listen_key: &str,
+    diagnostics: &mut Diagnostics<'_>,
+) -> Option<PortDraft> {
+    let at = section.dial_addr(key)?;
+    let listen = match at.get_ref() {
+        _ if section.has(listen_key) => section.address(listen_key)?,
+        DialAddr::Ip(address) => Spanned::new(at.span(), *address),
+        DialAddr::Name { port, .. } => {
+            let what =
+                format!("{key} is a host name, so {listen_key} must say which address to bind");
+            let remedy = format!(
+                "add {listen_key} = \"[::]:{port}\" for every address of the machine, or 0.0.0.0 for IPv4 alone"
+            );
+            diagnostics.error(at.span(), what, remedy);
+            return None;
+        }
+    };
+    Some(PortDraft { at, listen })
 }
 
 fn check_names(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
@@ -148,27 +188,31 @@ const ANY_IPV6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 fn check_addresses(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
     let mut taken = BTreeSet::new();
     for ServerDraft { client, peer, plain, .. } in drafts {
-        let one_for_both =
-            *plain && client.as_ref().map(Spanned::get_ref) == peer.as_ref().map(Spanned::get_ref);
+        let at = |port: &PortDraft| port.at.get_ref().clone();
+        let one_for_both = *plain && client.as_ref().map(at) == peer.as_ref().map(at);
         let peer = peer.as_ref().filter(|_| !one_for_both);
-        for address in client.iter().chain(peer) {
-            let (ip, port) = (address.get_ref().ip().to_canonical(), address.get_ref().port());
-            let other = client.as_ref().filter(|other| other.span() != address.span());
-            let meets_own = other.map(Spanned::get_ref).is_some_and(|own| {
-                let own_ip = own.ip().to_canonical();
-                own.port() == port
-                    && (ip.is_unspecified() || own_ip.is_unspecified())
+        for port in client.iter().chain(peer) {
+            let (place, found) = (port.at.span(), port.at.get_ref());
+            let bound = |port: &PortDraft| {
+                (port.listen.get_ref().ip().to_canonical(), port.listen.get_ref().port())
+            };
+            let (ip, number) = bound(port);
+            let other = client.as_ref().filter(|other| other.at.span() != place);
+            let meets_own = other.map(bound).is_some_and(|(own_ip, own_number)| {
+                own_number == number
+                    && (ip == own_ip || ip.is_unspecified() || own_ip.is_unspecified())
                     && (ip.is_ipv4() == own_ip.is_ipv4() || [ip, own_ip].contains(&ANY_IPV6))
             });
             // Two servers may both listen on one port of 0.0.0.0 if they run on two machines.
-            let is_taken = !ip.is_unspecified() && !taken.insert((ip, port));
+            let is_taken = !found.is_unspecified() && !taken.insert(found.canonical());
             if meets_own || is_taken {
                 let remedy = "use another port; only a server with plain = true has one port for clients and neighbours";
-                let what = format!(
-                    "another client or peer port of the herd uses {} already",
-                    address.get_ref()
-                );
-                diagnostics.error(address.span(), what, remedy);
+                let (place, used) = match is_taken {
+                    true => (place, found.to_string()),
+                    false => (port.listen.span(), port.listen.get_ref().to_string()),
+                };
+                let what = format!("another client or peer port of the herd uses {used} already");
+                diagnostics.error(place, what, remedy);
             }
         }
     }
@@ -252,8 +296,10 @@ fn connect(
         let &CompleteServer { ref client, ref peer, plain, .. } = server;
         Server {
             name: (*server.name.get_ref()).to_owned(),
-            client: *client.get_ref(),
-            peer: *peer.get_ref(),
+            client: client.at.get_ref().clone(),
+            client_listen: *client.listen.get_ref(),
+            peer: peer.at.get_ref().clone(),
+            peer_listen: *peer.listen.get_ref(),
             neighbours,
             plain,
         }
@@ -263,6 +309,7 @@ fn connect(
 
 fn warn_of_addresses(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) {
     for CompleteServer { client, peer, .. } in servers {
+        let (client, peer) = (&client.listen, &peer.listen);
         // A plain server may have one address for both ports.
         let peer_alone = (peer.span() != client.span()).then_some(peer);
         for address in std::iter::once(client).chain(peer_alone) {

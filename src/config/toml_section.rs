@@ -6,15 +6,15 @@
 //! Invariant: a value that is in the file is either returned to its reader, or has an error.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostics, Span, all_quoted, first, quoted};
+use super::dial_addr::{DialAddr, parse_address};
 use super::keys::{DefaultValue, KEYS, Key, MOVED, TOP, ValueType, keys_of, range_in_words};
-use crate::net::dns::socket_address;
 use crate::wire::command::{NAME_BYTES_MAX, is_name};
 
 /// A table of the file, or a table that the file leaves out.
@@ -147,6 +147,12 @@ impl<'t> Section<'t> {
         Some(Spanned::new(text.span(), parse_address(text.get_ref()).ok()?))
     }
 
+    /// The address or host name under `key`.
+    pub(super) fn dial_addr(&self, key: &str) -> Option<Spanned<DialAddr>> {
+        let text = self.text(key)?;
+        Some(Spanned::new(text.span(), DialAddr::parse(text.get_ref()).ok()?))
+    }
+
     /// The value of `key` as it applies, default included; `None` if it has none. A table is `on` or `off`.
     pub(super) fn in_force(&self, key: &'static Key) -> Option<String> {
         Some(match (&key.kind, &key.default) {
@@ -244,6 +250,12 @@ impl<'t> FoundValue<'t> {
                     (format!("{name} {} {what}", quoted(text)), remedy.to_owned())
                 }
             },
+            (ValueType::Host, DeValue::String(text)) => match DialAddr::parse(text) {
+                Ok(_) => return true,
+                Err((what, remedy)) => {
+                    (format!("{name} {} {what}", quoted(text)), remedy.to_owned())
+                }
+            },
             (ValueType::Choice(words), DeValue::String(text)) => {
                 if words.contains(&text.as_ref()) {
                     return true;
@@ -268,7 +280,11 @@ impl<'t> FoundValue<'t> {
 
     fn is_of_another_type(&self, key: &Key, diagnostics: &mut Diagnostics<'_>) {
         let wanted = match key.kind {
-            ValueType::Text | ValueType::Name | ValueType::Address | ValueType::Choice(_) => "text",
+            ValueType::Text
+            | ValueType::Name
+            | ValueType::Address
+            | ValueType::Host
+            | ValueType::Choice(_) => "text",
             ValueType::Texts => "a list of texts",
             ValueType::Flag => "true or false",
             ValueType::Number(..) => "a whole number",
@@ -293,7 +309,11 @@ impl<'t> FoundValue<'t> {
 fn remedy_for(key: &Key) -> String {
     let (name, example) = (key.name, key.example());
     match &key.kind {
-        ValueType::Text | ValueType::Name | ValueType::Address | ValueType::Choice(_) => {
+        ValueType::Text
+        | ValueType::Name
+        | ValueType::Address
+        | ValueType::Host
+        | ValueType::Choice(_) => {
             format!("write it in quotes, as in {name} = \"{example}\"")
         }
         ValueType::Texts => {
@@ -345,35 +365,6 @@ impl<T: Amount> Amount for Option<T> {
     fn of(number: u64) -> Option<T> {
         (number != 0).then(|| T::of(number))
     }
-}
-
-/// Parses an IP address and a port. `localhost` is the only host name that is allowed, since it needs no lookup. The
-/// error is what is wrong with the address, and a remedy.
-pub(super) fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'static str)> {
-    let here = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    let has_letters =
-        |host: &str| host.contains(|c: char| c.is_alphabetic()) && !host.contains(':');
-    let is_v6 = text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
-    Err(match (socket_address(here.as_deref().unwrap_or(text)), text.rsplit_once(':')) {
-        (Ok(address), _) if address.port() > 0 => return Ok(address),
-        (Ok(_), _) => ("has port 0", "choose a port from 1 to 32767"),
-        _ if is_v6 => ("has no port", "put the address in brackets and add a port: [::1]:12000"),
-        (_, None) => ("has no port", "add a port, as in 127.0.0.1:12000"),
-        (_, Some((_, port))) if port.parse::<u16>().is_err() => {
-            ("needs a port from 1 to 65535", "write one, as in 127.0.0.1:12000")
-        }
-        (_, Some((host, _))) if has_letters(host) => {
-            let remedy = "write its IP address: a server does not wait for DNS when it starts";
-            ("is a host name", remedy)
-        }
-        _ if text.contains('%') => (
-            "names a network interface that this machine does not have",
-            "list them with `ip link`",
-        ),
-        _ => {
-            ("is not an address", "write an IP address and a port: 127.0.0.1:12000, or [::1]:12000")
-        }
-    })
 }
 
 /// Whether the value of a key with this name may be a secret that must not be printed.

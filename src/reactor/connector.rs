@@ -53,7 +53,7 @@ impl Backoff {
 }
 
 /// Options of [`Core::connect_tcp`](crate::Core::connect_tcp).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ConnectOptions {
     /// The timeout of each attempt. Twisted: connectTCP's timeout, 30 s.
     pub timeout: Duration,
@@ -103,14 +103,6 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let state = ConnectorState::Trying(self.core.next_id());
         self.connectors.insert(id, Connector { kind, address, options, factory, state });
         self.attempt(id);
-    }
-
-    /// Replaces the options of a connector, unless it was stopped.
-    pub(super) fn set_options(&mut self, id: ConnectorId, options: ConnectOptions) {
-        let connector = self.connectors.get_mut(&id);
-        if let Some(connector) = connector.filter(|it| it.options.reconnect.is_some()) {
-            connector.options = options;
-        }
     }
 
     /// Begins the next attempt, whose timer is due.
@@ -181,9 +173,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let Some(transport) = self.core.transport_mut(conn) else { return };
         transport.made(addrs, datagrams);
         let connector = transport.connector();
-        if let Some(deadline) = transport.take_deadline() {
-            let _ = self.core.cancel(deadline);
-        }
+        self.core.drop_deadline(conn);
         let Reactor { core, state, connectors, .. } = self;
         let factory = connector.and_then(|id| connectors.get_mut(&id)).map(|c| &mut c.factory);
         let mut cx = Context { core, state, id: conn };

@@ -191,6 +191,7 @@ impl<S: Shared> Core<S> {
             if let Some(why) = why {
                 transport.set_reason(why);
             }
+            self.drop_deadline(id);
             self.mark_dirty(id);
         } else if transport.phase() == Phase::Connecting {
             self.abort_connection(id);
@@ -284,6 +285,12 @@ impl<S: Shared> Core<S> {
         self.register_producer(id, usize::MAX);
     }
 
+    /// Ends `id` with the kernel's error TimedOut when data that was sent has not been acknowledged by the peer's machine
+    /// for `timeout`. Without this call the kernel tries for about 15 minutes. TCP only (TCP_USER_TIMEOUT, RFC 5482).
+    pub fn set_user_timeout(&mut self, id: ConnId, timeout: Duration) {
+        self.inbox.push_back(Posted::UserTimeout(id, timeout));
+    }
+
     /// Has the reactor call `resume_producing` of the protocol of `id`, once, when its send buffer is empty.
     /// Twisted: a pull producer.
     pub fn resume_when_drained(&mut self, id: ConnId) {
@@ -346,11 +353,6 @@ impl<S: Shared> Core<S> {
     /// Twisted: IConnector.disconnect and ReconnectingClientFactory.stopTrying.
     pub fn stop_trying(&mut self, connector: ConnectorId) {
         self.inbox.push_back(Posted::StopTrying(connector));
-    }
-
-    /// Gives `connector`, which reconnects, new options: they apply from its next attempt on. An open connection stays.
-    pub fn set_connect_options(&mut self, connector: ConnectorId, options: ConnectOptions) {
-        self.inbox.push_back(Posted::Options(connector, options));
     }
 
     /// The limits of this reactor.

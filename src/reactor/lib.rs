@@ -467,9 +467,14 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 }
                 Posted::Listen(port, at, factory) => self.start_listening(port, at, factory),
                 Posted::StopTrying(connector) => self.stop_connector(connector),
-                Posted::Options(connector, options) => self.set_options(connector, options),
                 Posted::StopListening(port) => self.close_port(port),
                 Posted::Lost(id, why, how) => self.connection_lost(id, why, how),
+                Posted::UserTimeout(id, timeout) => {
+                    if self.core.transport(id).is_some() {
+                        // Without the option, only the kernel's own timeout applies.
+                        let _ = self.io.set_user_timeout(id, timeout);
+                    }
+                }
                 Posted::Message(id, message) => {
                     self.call(id, |protocol, cx| protocol.message(cx, message));
                 }

@@ -14,6 +14,9 @@ pub struct ReactorLimits {
     /// How long a lingering connection reads and discards input after all written data has been sent; then it closes.
     /// The default is 2 s.
     pub linger: Duration,
+    /// How long a peer may read nothing while output waits for it on a connection with back-pressure; then the connection is
+    /// aborted. By default it may wait for ever, as in Twisted.
+    pub slow_reader: Option<Duration>,
     /// How many bytes of input a lingering connection reads and discards; then it closes. The default is 1 MiB.
     pub linger_bytes: usize,
 }
@@ -24,6 +27,7 @@ impl Default for ReactorLimits {
             close: Duration::from_secs(30),
             drain: Duration::from_secs(4),
             linger: Duration::from_secs(2),
+            slow_reader: None,
             linger_bytes: 1 << 20,
         }
     }

@@ -185,6 +185,7 @@ of_this_connection! {
     resume_producing();
     register_producer(high_water: usize);
     unregister_producer();
+    set_user_timeout(timeout: Duration);
     resume_when_drained();
     reset_delay();
     timer_later(delay: Duration) -> TimerId;

@@ -8,6 +8,7 @@ use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Factory, 
 use crate::{ConnectOptions, Core, Moment};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The kind of a connection: a stream of bytes, or datagrams to and from one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +43,10 @@ pub(super) enum RunState {
 pub(super) enum Posted<S: Shared> {
     Connect(ConnectorId, ConnectKind, SocketAddr, ConnectOptions, Box<dyn ClientFactory<S>>),
     StopTrying(ConnectorId),
-    Options(ConnectorId, ConnectOptions),
     Listen(PortId, ListenAt, Box<dyn Factory<S>>),
     StopListening(PortId),
     Lost(ConnId, CloseReason, Close),
+    UserTimeout(ConnId, Duration),
     Message(ConnId, S::Message),
 }
 
@@ -58,7 +59,7 @@ pub(super) enum TimerCall<S: Shared> {
     Call(Call<S>),
     /// Call `timer` of a connection's protocol.
     Tell(ConnId),
-    /// End a connection that was not made, flushed or ended in time.
+    /// End a connection that was not made, read, flushed or ended in time.
     Deadline(ConnId),
     /// Let a connector try again.
     Retry(ConnectorId),

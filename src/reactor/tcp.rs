@@ -7,11 +7,11 @@
 //!
 //! Twisted: internet/tcp.py, Port.doRead, Connection.doRead; internet/abstract.py, doWrite.
 
-use crate::Reactor;
 use crate::io::{Close, Io, is_exhausted};
 use crate::protocol::{CloseReason, ConnId, Context, Factory, Flow, PortId, Protocol, Shared};
 use crate::queue::TimerCall;
 use crate::transport::Phase;
+use crate::{Reactor, ReactorLimits};
 use log::Level;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -250,6 +250,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             return;
         }
         let Some(transport) = self.core.transport_mut(id) else { return };
+        let mut has_sent = false;
         if transport.unsent_bytes() > 0 && transport.writable {
             let unsent = transport.unsent(SEND_LIMIT);
             match self.io.write(id, unsent) {
@@ -257,6 +258,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 Ok(count) => {
                     // A short write means that the kernel's buffer is full; an event will report room.
                     transport.writable = count == unsent.len();
+                    has_sent = true;
                     if let Some(sent) = transport.sent(count) {
                         self.core.buffers.give_back(sent);
                     }
@@ -266,17 +268,26 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 Err(e) => return self.core.lost(id, CloseReason::ConnectionLost(e)),
             }
         }
+        let ReactorLimits { close, slow_reader, .. } = self.core.limits;
         let Some(transport) = self.core.transport_mut(id) else { return };
         match transport.pending() {
             0 => self.drained(id),
             _ => {
-                let flushes =
-                    transport.phase() == Phase::Disconnecting && !transport.has_deadline();
+                let has_deadline = transport.has_deadline();
+                let time = match transport.phase() {
+                    Phase::Disconnecting if !has_deadline => Some(close),
+                    Phase::Connected if transport.high_water < u32::MAX => {
+                        // The peer has read something since its deadline was set, or has just stopped reading.
+                        let is_new = if has_deadline { has_sent } else { !transport.writable };
+                        slow_reader.filter(|_| is_new)
+                    }
+                    _ => None,
+                };
                 if transport.writable && transport.unsent_bytes() > 0 {
                     self.core.mark_dirty(id);
                 }
-                if flushes {
-                    self.core.set_deadline(id, self.core.limits.close);
+                if let Some(time) = time {
+                    self.core.set_deadline(id, time);
                 }
             }
         }
@@ -309,6 +320,11 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// Does what had to wait until all data written to `id` was sent: closing, half-closing, `resume_producing`.
     fn drained(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport_mut(id) else { return };
+        if transport.phase() == Phase::Connected && transport.has_deadline() {
+            // The peer has read everything.
+            self.core.drop_deadline(id);
+            return self.drained(id);
+        }
         if transport.phase() == Phase::Disconnecting {
             // Unread input would turn the close into a reset.
             match self.has_unread(id) {
@@ -347,7 +363,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         matches!(self.note_read(id, read), Some(1..))
     }
 
-    /// Ends a connection that was not made, flushed or ended before its deadline.
+    /// Ends a connection that was not made, read, flushed or ended before its deadline.
     pub(super) fn deadline_reached(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport(id) else { return };
         let missed = match transport.phase() {
@@ -357,6 +373,12 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 return self.core.done(id);
             }
             Phase::Connecting => "connecting",
+            Phase::Connected => {
+                let limit_ms = self.core.limits.slow_reader.unwrap_or_default().as_millis();
+                let value = format_args!("{limit_ms}, as {} does not read", self.name(id));
+                self.core.limit_hit("slow_reader_ms", value, 1, "connections aborted");
+                "reading the replies"
+            }
             _ => {
                 let close_ms = self.core.limits.close.as_millis();
                 let value = format_args!("{close_ms}, as {} does not read", self.name(id));

@@ -130,7 +130,7 @@ struct Cold {
     connector: Option<ConnectorId>,
     /// Why the connection is being closed, if not for ConnectionDone.
     reason: Option<CloseReason>,
-    /// The deadline for connecting, for flushing before the close, or for lingering.
+    /// The deadline for connecting, for the peer to read something, for flushing before the close, or for lingering.
     deadline: Option<TimerId>,
     /// How many more bytes a lingering connection may receive.
     linger_bytes: usize,

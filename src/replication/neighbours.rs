@@ -21,7 +21,7 @@ use crate::table::leaf_set::LeafSet;
 use crate::table::{ClientKey, Table};
 use crate::wire::command::write_ack;
 use crate::wire::sync_message::{ROW_LINE_BYTES_MAX, SyncMessage};
-use herd_reactor::{ConnId, ConnectorId, Core, Moment, Shared};
+use herd_reactor::{ConnId, Core, Moment, Shared};
 use std::mem;
 use std::time::Duration;
 
@@ -35,8 +35,6 @@ const PORTION_BYTES: usize = 60 * 1_024;
 pub struct Neighbour {
     /// The neighbour's entry in the topology, without its own neighbours.
     pub server: Server,
-    /// The connector that dials it, if this server is the one that dials.
-    pub connector: Option<ConnectorId>,
     /// Whether a reload has removed it. It keeps its place, because connections that are closing have its id.
     is_removed: bool,
     /// The connection, from HELLO to loss. For a plain neighbour: the connection that we dialled.
@@ -110,7 +108,6 @@ impl Neighbours {
             None => {
                 self.neighbours.push(Neighbour {
                     server,
-                    connector: None,
                     is_removed: false,
                     conn: None,
                     comparison: Comparison::default(),
@@ -127,15 +124,14 @@ impl Neighbours {
     /// Removes the neighbour `id`, whose link the caller has [closed](Neighbours::unlink).
     pub fn remove(&mut self, id: NeighbourId, backlogs: &mut Backlogs) {
         let neighbour = &mut self.neighbours[id.0];
-        debug_assert!(neighbour.conn.is_none() && neighbour.connector.is_none());
+        debug_assert!(neighbour.conn.is_none());
         neighbour.is_removed = true;
         backlogs.remove(neighbour.backlog);
     }
 
-    /// Stops to dial `id`, and closes the link to it when all that was written to it has been sent.
+    /// Closes the link to `id` when all that was written to it has been sent.
     pub fn unlink<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
         let neighbour = &mut self.neighbours[id.0];
-        neighbour.connector.take().into_iter().for_each(|connector| core.stop_trying(connector));
         if let Some(conn) = neighbour.conn {
             core.lose_connection(conn);
             self.lost(table, id, conn);

@@ -4,14 +4,17 @@
 //! Replies leave in the order of the commands; `replies` holds those that wait.
 //!
 //! Nothing grows without limit. The server stops reading from a client that does not take its replies, has
-//! too many WHATSATs open, or has too many replies queued behind an open one, until that number falls.
+//! too many WHATSATs open, or has too many replies queued behind an open one, until that number falls. `pace` limits
+//! how fast commands are read and how long a client may be idle.
 //!
 //! Report: sections 3.1 to 3.4. Rules: docs/protocol.md.
 
+mod pace;
 mod replies;
 
+use self::pace::Pace;
 use self::replies::{LoggedWhatsat, NAME, ReplyQueue};
-use super::member::{Cx, LogName, Member, Message, log_line};
+use super::member::{Cx, LogName, Member, Message, limit_closes, log_line};
 use crate::config::{Limits, Seconds};
 use crate::log::Direction;
 use crate::places::Query;
@@ -22,7 +25,7 @@ use crate::wire::command::{
 use crate::wire::report::Report;
 use crate::wire::stamp::Stamp;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
-use herd_reactor::{CloseReason, Context, Core, Factory, Flow, Protocol, Transport};
+use herd_reactor::{CloseReason, Context, Core, Factory, Flow, Protocol, TimerId, Transport};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -42,14 +45,28 @@ impl Factory<Member> for ChatserverFactory {
             cx.core.limit_hit("connections", cx.state.clients_max, 1, "clients turned away");
             return None;
         }
+        let Member { limits, addresses, .. } = &mut *cx.state;
+        if let Some(most) = limits.connections_per_address
+            && !addresses.enter(peer.ip(), most)
+        {
+            let value = format_args!("{most}, reached by {}", peer.ip());
+            cx.core.limit_hit("connections_per_address", value, 1, "clients turned away");
+            return None;
+        }
         let name = LogName::new(NAME, cx.id);
         log::info!(event = "connected", conn:% = name, address:% = peer; "{name},{peer}: connected");
-        let limits = &cx.state.limits;
+        let idle = limits.idle_client.map(|limit| cx.core.timer_later(cx.id, limit));
+        let is_paced = idle.is_some() || limits.commands_per_second.is_some();
+        let client = Chatserver {
+            is_counted: limits.connections_per_address.is_some(),
+            pace: is_paced.then(|| Box::new(Pace::new(cx.core.now(), idle))),
+            ..Chatserver::default()
+        };
         let lines =
             LineLimits { line_bytes: limits.line_bytes, unfinished_line: limits.unfinished_line };
         cx.core.register_producer(cx.id, limits.send_buffer_bytes);
         cx.state.counters.clients += 1;
-        Some(Box::new(LineReceiver::new(Chatserver::default(), lines)))
+        Some(Box::new(LineReceiver::new(client, lines)))
     }
 }
 
@@ -60,6 +77,10 @@ pub struct Chatserver {
     queue: Option<Box<ReplyQueue>>,
     /// How the connection ends when all replies have been written.
     ending: Ending,
+    /// Whether its address was counted when it connected.
+    is_counted: bool,
+    /// What is noted for `idle_client_ms` and `commands_per_second`.
+    pace: Option<Box<Pace>>,
 }
 
 /// How a connection ends. A later variant overrides an earlier one.
@@ -91,6 +112,11 @@ impl LineProtocol<Member> for Chatserver {
     ) -> Result<Mode, Box<dyn std::error::Error>> {
         if is_blank(line) {
             return Ok(Mode::Lines);
+        }
+        if let Some(pace) = &mut self.pace
+            && let Some(pause) = pace.command(cx.now(), cx.state.limits.commands_per_second)
+        {
+            self.pause(cx, pause);
         }
         log_line(cx, NAME, Direction::In, line);
         match Command::parse(line, &cx.state.command_limits) {
@@ -160,9 +186,23 @@ impl LineProtocol<Member> for Chatserver {
         Ok(())
     }
 
+    fn timer(&mut self, cx: &mut Cx<'_>, timer: TimerId) -> Flow {
+        let Some(pace) = &mut self.pace else { return Ok(()) };
+        if pace.idle == Some(timer) {
+            self.check_idle(cx);
+        } else if pace.pause == Some(timer) {
+            pace.pause = None;
+            self.pause_or_resume(cx);
+        }
+        Ok(())
+    }
+
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
         if let Some(queue) = self.queue.take() {
             queue.close(cx);
+        }
+        if let Some(transport) = cx.core.transport(cx.id).filter(|_| self.is_counted) {
+            cx.state.addresses.leave(transport.addrs().peer.ip());
         }
         cx.state.counters.clients -= 1;
         let name = LogName::new(NAME, cx.id);
@@ -312,10 +352,38 @@ impl Chatserver {
             queue.questions() >= limits.whatsats_per_connection
                 || queue.bytes() > limits.send_buffer_bytes
         });
-        match too_many || self.ending != Ending::None {
+        let is_fast = self.pace.as_ref().is_some_and(|pace| pace.pause.is_some());
+        match too_many || is_fast || self.ending != Ending::None {
             true => cx.pause_producing(),
             false => cx.resume_producing(),
         }
+    }
+
+    /// Reads no further command from the client for this time, because of `commands_per_second`.
+    #[cold]
+    fn pause(&mut self, cx: &mut Cx<'_>, time: Duration) {
+        let Some(pace) = &mut self.pace else { return };
+        debug_assert!(pace.pause.is_none(), "no command is delivered while reading is paused");
+        pace.pause = Some(cx.timer_later(time));
+        let per_second = cx.state.limits.commands_per_second.unwrap_or_default();
+        let value = format_args!("{per_second}, reached by {}", LogName::new(NAME, cx.id));
+        cx.core.limit_hit("commands_per_second", value, 1, "pauses in reading");
+        self.pause_or_resume(cx);
+    }
+
+    /// Closes the connection if the client has sent no command for `idle_client_ms`; else sets the timer for the next check.
+    fn check_idle(&mut self, cx: &mut Cx<'_>) {
+        let Some(pace) = &mut self.pace else { return };
+        let Some(limit) = cx.state.limits.idle_client else { return pace.idle = None };
+        let left = limit.saturating_sub(cx.now() - pace.heard);
+        // A client that waits for us is not idle.
+        let waits = self.queue.is_some() || pace.pause.is_some();
+        if left.is_zero() && !waits {
+            let who = LogName::new(NAME, cx.id);
+            limit_closes(cx.core, "idle_client_ms", &limit.as_millis(), &who);
+            return cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("a command")));
+        }
+        pace.idle = Some(cx.timer_later(if waits { limit } else { left }));
     }
 
     /// Ends the connection as `ending` says, now or when the last reply has been written.

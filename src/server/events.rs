@@ -63,7 +63,7 @@ impl AsksPlaces for Member {
 
 impl Resolving for Member {
     fn dns(&mut self) -> &mut DnsClient {
-        &mut self.network().dns
+        self.network.as_mut().map_or(&mut self.resolver, |network| &mut network.dns)
     }
 
     fn resolved(
@@ -72,7 +72,9 @@ impl Resolving for Member {
         lookup: LookupId,
         result: Result<Vec<IpAddr>, DnsError>,
     ) {
-        pool::resolved(self, core, lookup, result);
+        if !self.neighbour_resolved(core, lookup, &result) && self.network.is_some() {
+            pool::resolved(self, core, lookup, result);
+        }
     }
 }
 

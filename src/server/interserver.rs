@@ -28,10 +28,11 @@
 //! Report: sections 3.1 and 3.3. Rules: docs/protocol.md.
 
 mod admission;
+mod dialling;
 mod factories;
 mod link_state;
 
-pub use factories::{Dialler, InterserverFactory};
+pub use factories::InterserverFactory;
 
 use self::link_state::{LinkState, LinkStep, PeerProof};
 use super::member::{Cx, LogName, Member, limit_closes, log_line};
@@ -44,13 +45,16 @@ use crate::wire::sync_message::SyncMessage;
 use herd_reactor::line_receiver::{LINES_AHEAD, LineProtocol, Mode};
 use herd_reactor::{CloseReason, Flow, Moment, TimerId};
 use log::Level;
+use std::io::ErrorKind;
 use std::mem;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 pub(super) const NAME: &str = "Interserver";
 
-/// The version of the peer protocol.
-pub const VERSION: u32 = 1;
+/// The versions of the peer protocol that this server speaks; `admission` says them as text. There is one so far, so a link
+/// need not note which one it uses.
+pub const VERSIONS: RangeInclusive<u32> = 1..=1;
 
 /// Maximum invalid lines and complaints on one connection. One is a fault; a hundred are an attack on the log,
 /// and on our memory if the peer does not read the answers.
@@ -248,14 +252,14 @@ impl LineProtocol<Member> for Interserver {
                 limit_closes(cx.core, "hello_ms", &limit_ms, &who);
                 // The neighbour's kernel accepted, but the neighbour itself hangs. When it goes on, it must find a
                 // connection that waits for it. So we dial again at once: hello_ms is the pause between attempts.
-                cx.core.reset_delay(cx.id);
+                self.reset_delay(cx);
                 cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("HELLO")));
             }
             (LinkTimer::Proof, _) if matches!(self.proof, PeerProof::Awaited { .. }) => {
                 let limit_ms = cx.state.limits.peer_tls.as_millis();
                 let who = self.who(cx);
                 limit_closes(cx.core, "peer_tls_ms", &limit_ms, &who);
-                cx.core.reset_delay(cx.id);
+                self.reset_delay(cx);
                 let why = CloseReason::TimeoutError("TLS handshake");
                 cx.core.abort_because(cx.id, why);
             }
@@ -265,7 +269,7 @@ impl LineProtocol<Member> for Interserver {
                 self.set(cx, LinkTimer::Ping, cx.state.limits.ping);
             }
             (LinkTimer::Silence, LinkState::Linked(_)) => self.check_silence(cx),
-            (LinkTimer::Proven, LinkState::Linked(_)) => cx.core.reset_delay(cx.id),
+            (LinkTimer::Proven, LinkState::Linked(_)) => self.reset_delay(cx),
             (LinkTimer::Sync, LinkState::Linked(id)) => self.sync_if_quiet(cx, id),
             _ => {}
         }
@@ -273,10 +277,15 @@ impl LineProtocol<Member> for Interserver {
     }
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
-        let conn = LogName::new(NAME, cx.id);
-        log::info!(
-            event = "disconnected", conn:% = conn, reason:% = why; "{}: disconnected: {why}", self.who(cx)
-        );
+        let (conn, who) = (LogName::new(NAME, cx.id), self.who(cx));
+        log::info!(event = "disconnected", conn:% = conn, reason:% = why; "{who}: disconnected: {why}");
+        if let (CloseReason::ConnectionLost(e), Some(limit)) =
+            (why, cx.state.limits.link_user_timeout)
+            && e.kind() == ErrorKind::TimedOut
+        {
+            let value = format_args!("{}, reached by {who}", limit.as_millis());
+            cx.core.limit_hit("link_user_timeout_ms", value, 1, "connections lost");
+        }
         if !self.is_dialled {
             cx.state.counters.peer_connections -= 1;
         }
@@ -309,6 +318,15 @@ impl Interserver {
             interserver.set(cx, LinkTimer::Proof, cx.state.limits.peer_tls);
         }
         interserver
+    }
+
+    /// Has the next attempt to connect to this neighbour follow the loss of this connection after the first delay.
+    fn reset_delay(&self, cx: &mut Cx<'_>) {
+        if let LinkState::Dialled(id) | LinkState::Linked(id) = self.link_state
+            && let Some(dial) = cx.state.dials.get_mut(&id).filter(|_| self.is_dialled)
+        {
+            dial.backoff.reset();
+        }
     }
 
     /// Takes `step` in the table of `link_state`. Returns whether the table allows it.

@@ -3,8 +3,10 @@
 //! In Twisted the factories hold this state: the dictionary of clients, the neighbours, the
 //! configuration. Here it is the `S` of the reactor, which lends it to each call of a protocol.
 
+use super::address_counts::AddressCounts;
 use super::config_state::{ConfigReader, ConfigState};
 use super::counters::Counters;
+use super::dials::Dials;
 use super::network::Network;
 use super::peer_tls::PeerTls;
 use super::persist::{Persist, Recovered};
@@ -14,6 +16,7 @@ use crate::config::{Limits, Seconds, Server, Topology};
 use crate::fetch::pool::PendingRequest;
 use crate::journal::{Disk, JournalCounts, JournalSettings, OpenError, Owner, Replayed};
 use crate::log::{self, Direction, Party, plural};
+use crate::net::dns::{DnsClient, DnsOptions};
 use crate::places::Source;
 use crate::replication::acks::Batch;
 use crate::replication::{NeighbourId, neighbours::Neighbours};
@@ -49,6 +52,10 @@ pub struct Member {
     pub place_queries: PlaceQueries,
     /// The resolver and the connection pool, if the source of places uses the network.
     pub(super) network: Option<Box<Network>>,
+    /// The resolver for the host names of neighbours, if `network` has none. It opens nothing before its first lookup.
+    pub(super) resolver: DnsClient,
+    /// The neighbours that this server dials.
+    pub(super) dials: Dials,
     /// The certificates, if neighbours must authenticate themselves.
     pub(super) peer_tls: Option<Box<PeerTls>>,
     /// The journal, if the topology configures one.
@@ -59,6 +66,8 @@ pub struct Member {
     pub(super) scratch: Vec<u8>,
     /// Maximum connected clients. Key: `connections`.
     pub(super) clients_max: u64,
+    /// The clients connected from each address, of those that connected while `connections_per_address` was set.
+    pub(super) addresses: AddressCounts,
     /// The counters that this server's connections increment.
     pub counters: Counters,
     /// The configuration in force, and the last attempt to reload it.
@@ -157,10 +166,13 @@ impl Member {
             sweeps: Sweeps::new(&limits),
             place_queries: PlaceQueries::new(source, place_query_limits),
             network: None,
+            resolver: DnsClient::new(DnsOptions::default()),
+            dials: Dials::new(),
             peer_tls: None,
             persist: None,
             scratch: Vec::new(),
             clients_max: clients_max(&limits, connections_max),
+            addresses: AddressCounts::default(),
             counters: Counters::default(),
             config,
             limits,
@@ -197,8 +209,8 @@ impl Member {
 
     /// The limits of `topology` that the reactor enforces.
     pub fn reactor_limits(topology: &Topology) -> herd_reactor::ReactorLimits {
-        let Limits { close, drain, linger, linger_bytes, .. } = topology.limits;
-        herd_reactor::ReactorLimits { close, drain, linger, linger_bytes }
+        let Limits { close, drain, linger, linger_bytes, slow_reader, .. } = topology.limits;
+        herd_reactor::ReactorLimits { close, drain, linger, linger_bytes, slow_reader }
     }
 
     /// Opens the journal on `disk`, replays it into the table, and notes all news in it from now on.

@@ -142,6 +142,14 @@ metrics! {
     limits:
     /// Clients turned away because the limit of connected clients is reached.
     "connections";
+    /// Clients turned away because connections_per_address of their address are connected.
+    "connections_per_address";
+    /// Clients disconnected because they sent no command for idle_client_ms.
+    "idle_client_ms";
+    /// Clients disconnected because they read nothing for slow_reader_ms while replies waited for them.
+    "slow_reader_ms";
+    /// Pauses in reading from a client that sends more than commands_per_second.
+    "commands_per_second";
     /// Connections turned away because no descriptor was free.
     "descriptors";
     /// Connections to the peer port turned away because CALLERS_MAX is reached.
@@ -176,6 +184,8 @@ metrics! {
     "hello_ms";
     /// Links closed because no line arrived from the neighbour within silence_ms.
     "silence_ms";
+    /// Connections between servers lost because sent data was not acknowledged within link_user_timeout_ms.
+    "link_user_timeout_ms";
     /// Connections between servers closed because the number of invalid lines reached FAULTS_MAX.
     "FAULTS_MAX";
     /// TLS handshakes between servers that timed out after peer_tls_ms.

@@ -7,15 +7,19 @@
 //! * `sweep`: passes over the whole table, in slices.
 //! * [`persist`]: the server's journal, which outlives the process.
 //! * [`network`]: the server's resolver and connection pool, for sources that use the network.
+//! * `dials`: the neighbours that the server dials.
 //! * [`peer_tls`]: the certificates by which neighbours authenticate each other.
+//! * `address_counts`: the clients connected from each address.
 //! * [`chatserver`] and [`interserver`]: the original's two pairs of factory and receiver.
 //! * [`status`]: the status that a server reports to its operator.
 //! * [`start`]: how a server starts: it listens and dials.
 //! * [`config_state`]: the configuration in force. `reload`: how a new one replaces it.
 
+mod address_counts;
 pub mod chatserver;
 pub mod config_state;
 pub mod counters;
+mod dials;
 mod events;
 pub mod interserver;
 pub mod member;

@@ -89,7 +89,7 @@ impl Member {
         let Prepared { topology, view, log, places, peer_tls, connections_max } = prepared;
         log.into_iter().for_each(OpenLog::apply);
         core.set_limits(Member::reactor_limits(&topology));
-        let dialled_before = self.connect_options();
+        let dialled_before = self.backoff();
         self.limits = topology.limits;
         self.command_limits = command_limits(&self.limits);
         self.clients_max = clients_max(&self.limits, connections_max);
@@ -110,14 +110,12 @@ impl Member {
             self.use_certificates(core);
         }
         self.use_neighbours(core, &view.neighbours, topology.ack == Acknowledge::Peer);
-        let options = self.connect_options();
-        if options != dialled_before {
-            for connector in self.neighbours.iter().filter_map(|(_, link)| link.connector) {
-                core.set_connect_options(connector, options.clone());
-            }
+        if self.backoff() != dialled_before {
+            let backoff = self.backoff();
+            self.dials.values_mut().for_each(|dial| dial.backoff.clone_from(&backoff));
         }
-        self.server.neighbours.clone_from(&view.server.neighbours);
         self.config.in_force.adopt(view);
+        self.server.clone_from(&self.config.in_force.server);
     }
 
     /// Makes `servers`, sorted by name, the neighbours. `acks_are_on`: replies wait for their acknowledgements.
@@ -138,6 +136,7 @@ impl Member {
                 new.plain == old.plain && (new.peer == old.peer || !self.dials(new))
             });
             if are_relinked || !keeps_link {
+                self.stop_dialling(core, *id);
                 self.neighbours.unlink(core, &mut self.table, *id);
             }
             match new {
@@ -149,7 +148,7 @@ impl Member {
         for server in servers.iter().filter(|it| !names.contains(it.name.as_str())) {
             self.neighbours.add(server, &mut self.table.backlogs);
         }
-        self.dial(core);
+        self.dial_all(core);
     }
 
     /// Uses the network of a new source of places, and puts the questions to the source that have waited for it.
@@ -379,7 +378,7 @@ mod tests {
         assert_eq!(ids(&running, &["Alford", "Bolden"]), before);
         let zoe = running.state.neighbours.iter().find(|(_, link)| link.server.name == "Zoe");
         assert!(
-            zoe.is_some_and(|(_, link)| link.connector.is_some()),
+            zoe.is_some_and(|(id, _)| running.state.dials.contains_key(&id)),
             "our name sorts first, so we dial"
         );
         // Names without end are refused before they fill the memory.

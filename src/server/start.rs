@@ -3,12 +3,11 @@
 //! This is the only file that knows all factories. They share the [`Member`].
 
 use super::chatserver::ChatserverFactory;
-use super::interserver::{Dialler, InterserverFactory};
+use super::interserver::InterserverFactory;
 use super::member::Member;
 use super::status::status_factory;
-use crate::config::{Server, socket_path};
-use crate::replication::neighbours::Neighbour;
-use herd_reactor::{Backoff, ConnectOptions, Core, Io, Reactor};
+use crate::config::{DialAddr, socket_path};
+use herd_reactor::{Io, Reactor};
 use std::io;
 use std::net::SocketAddr;
 
@@ -35,8 +34,9 @@ impl Member {
         member.counters.since = core.now();
         (member.config.loaded_at, member.config.last_attempt) = (core.wall(), core.wall());
         let server = member.server.clone();
-        let tcp_fails = |key: &str, address: SocketAddr, e: io::Error| {
+        let tcp_fails = |keys: [&str; 2], found: &DialAddr, address: SocketAddr, e: io::Error| {
             let (name, port) = (&server.name, address.port());
+            let key = keys[usize::from(*found != DialAddr::Ip(address))];
             let remedy = match e.kind() {
                 io::ErrorKind::AddrInUse => format!(
                     "end the process that \"ss -ltnp 'sport = :{port}'\" shows, or write another port"
@@ -50,8 +50,8 @@ impl Member {
             io::Error::new(e.kind(), what)
         };
         let (_, peer) = reactor
-            .listen_tcp(server.peer, Box::new(InterserverFactory))
-            .map_err(|e| tcp_fails("peer", server.peer, e))?;
+            .listen_tcp(server.peer_listen, Box::new(InterserverFactory))
+            .map_err(|e| tcp_fails(["peer", "peer_listen"], &server.peer, server.peer_listen, e))?;
         if let Some(folder) = reactor.state().status_folder.clone() {
             let path = socket_path(&folder, &server.name);
             reactor.listen_unix(&path, Box::new(status_factory)).map_err(|e| {
@@ -60,39 +60,14 @@ impl Member {
                 io::Error::new(e.kind(), what)
             })?;
         }
-        let (_, client) = reactor
-            .listen_tcp(server.client, Box::new(ChatserverFactory))
-            .map_err(|e| tcp_fails("client", server.client, e))?;
+        let (_, client) =
+            reactor.listen_tcp(server.client_listen, Box::new(ChatserverFactory)).map_err(|e| {
+                tcp_fails(["client", "client_listen"], &server.client, server.client_listen, e)
+            })?;
         let (member, core) = reactor.parts();
         member.watch_certificates(core);
-        member.dial(core);
+        member.dial_all(core);
         member.forget_by_the_minute(core);
         Ok(ServerAddrs { client, peer })
-    }
-
-    /// Whether this server dials the neighbour `other`. In a pair, the server whose name sorts first dials, so that the
-    /// pair has one link; plain neighbours are always dialled.
-    pub(super) fn dials(&self, other: &Server) -> bool {
-        other.plain || self.server.name < other.name
-    }
-
-    /// How neighbours are dialled.
-    pub(super) fn connect_options(&self) -> ConnectOptions {
-        let retry = &self.limits;
-        let jitter = retry.retry_jitter_percent as f64 / 100.0;
-        let backoff = Backoff::new(retry.retry_first, retry.retry_max, 2.0, jitter);
-        ConnectOptions { timeout: retry.connect, reconnect: Some(backoff) }
-    }
-
-    /// Dials the neighbours that this server dials, except those that it dials already.
-    pub(super) fn dial(&mut self, core: &mut Core<Member>) {
-        let is_due = |link: &Neighbour| link.connector.is_none() && self.dials(&link.server);
-        let due: Vec<_> =
-            self.neighbours.iter().filter(|(_, link)| is_due(link)).map(|(id, _)| id).collect();
-        for id in due {
-            let (options, dialler) = (self.connect_options(), Box::new(Dialler::new(id)));
-            let link = self.neighbours.get_mut(id);
-            link.connector = Some(core.connect_tcp(link.server.peer, options, dialler));
-        }
     }
 }

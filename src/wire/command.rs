@@ -29,6 +29,7 @@ pub use super::fields::is_blank;
 pub use super::parse_error::ParseError;
 
 use std::io::Write as _;
+use std::ops::RangeInclusive;
 
 use super::decimal::Decimal;
 use super::fields::{Fields, trimmed};
@@ -45,6 +46,9 @@ pub const LOCATION_BYTES_MAX: usize = 64;
 pub const NAME_BYTES_MAX: usize = 64;
 /// The longest difference another server may send, in bytes. Ours have at most 22, Python's at most 24.
 pub const DIFFERENCE_BYTES_MAX: usize = 44;
+
+/// The option of HELLO with the versions of the peer protocol that a server speaks.
+pub const SPEAKS: &[u8] = b"speaks";
 
 const RADIUS_KM_MAX: u64 = 50;
 const BOUND_MAX: u64 = 20;
@@ -248,6 +252,23 @@ impl<'a> Hello<'a> {
         let options = HelloOptions::parse(*fields)?;
         Ok(Hello { name, herd, version, options })
     }
+
+    /// Returns the versions of the peer protocol that the server speaks: those of the option [`SPEAKS`], `LOWEST-HIGHEST`,
+    /// or without that option the one version of the line. `None` if the option is no such range.
+    pub fn versions(&self) -> Option<RangeInclusive<u32>> {
+        let Some(range) = self.options.get(SPEAKS) else {
+            return Some(self.version..=self.version);
+        };
+        let dash = range.iter().position(|&byte| byte == b'-')?;
+        let versions = version_of(&range[..dash])?..=version_of(&range[dash + 1..])?;
+        (!versions.is_empty()).then_some(versions)
+    }
+}
+
+/// Returns the highest version that two servers both speak; `None` if there is none.
+pub fn common_version(ours: &RangeInclusive<u32>, theirs: &RangeInclusive<u32>) -> Option<u32> {
+    let highest = *ours.end().min(theirs.end());
+    (ours.contains(&highest) && theirs.contains(&highest)).then_some(highest)
 }
 
 /// A radius in kilometres, more than 0 and at most 50.
@@ -535,6 +556,31 @@ mod tests {
             ["nan", "+inf", "--999.99", "+", "e5", "1e", "1e+", "1e5.5", "0x10", "1,5", &long]
         {
             assert_eq!(at(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_hello_tells_a_range_of_versions_and_the_highest_common_one_counts() {
+        let versions = |line: &str| match Command::parse(line.as_bytes(), &CommandLimits::default())
+        {
+            Ok(Command::Hello(hello)) => hello.versions(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(versions("HELLO A h 1"), Some(1..=1));
+        assert_eq!(versions("HELLO A h 1 ack=1 speaks=1-3"), Some(1..=3));
+        assert_eq!(versions("HELLO A h 2 speaks=2-2"), Some(2..=2));
+        for wrong in ["", "1", "-", "1-", "-1", "3-1", "1-2-3", "+1-2", "1-4294967296"] {
+            assert_eq!(versions(&format!("HELLO A h 1 speaks={wrong}")), None, "{wrong}");
+        }
+        for (ours, theirs, common) in [
+            (1..=1, 1..=1, Some(1)),
+            (1..=1, 1..=9, Some(1)),
+            (1..=3, 2..=5, Some(3)),
+            (2..=5, 1..=3, Some(3)),
+            (2..=3, 1..=1, None),
+            (1..=1, 2..=3, None),
+        ] {
+            assert_eq!(common_version(&ours, &theirs), common, "{ours:?} {theirs:?}");
         }
     }
 

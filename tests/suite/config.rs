@@ -241,7 +241,9 @@ fn values_of(key: &Key) -> Vec<String> {
         ValueType::Flag => vec!["false".to_owned(), "true".to_owned()],
         ValueType::Texts => vec!["[]".to_owned(), "[\"Parker\"]".to_owned()],
         ValueType::Name => vec!["\"Alford\"".to_owned(), "\"Bolden\"".to_owned()],
-        ValueType::Address => vec!["\"127.0.0.1:99\"".to_owned(), "\"127.0.0.1:98\"".to_owned()],
+        ValueType::Address | ValueType::Host => {
+            vec!["\"127.0.0.1:99\"".to_owned(), "\"127.0.0.1:98\"".to_owned()]
+        }
         ValueType::Text => {
             let texts = match key.name {
                 "base_url" | "proxy" => ["http://127.0.0.1:1", "http://127.0.0.1:2"],
@@ -533,6 +535,30 @@ fn an_edge_counts_whichever_side_lists_it() {
 }
 
 #[test]
+fn a_server_binds_what_it_is_found_at_unless_the_file_says_otherwise() {
+    let topology = Topology::read(Path::new("tests/fixtures/topology/addresses.toml"));
+    let topology = topology.expect("it is good");
+    let found = |name: &str| {
+        let server = topology.server(name).expect("a server");
+        let [client, peer] = [&server.client, &server.peer].map(ToString::to_string);
+        [client, server.client_listen.to_string(), peer, server.peer_listen.to_string()]
+    };
+    assert_eq!(
+        found("Alford"),
+        ["alford.example.com:12000", "[::]:12000", "alford:12100", "0.0.0.0:12100"]
+    );
+    assert_eq!(
+        found("Clark"),
+        [
+            "[2001:db8::3]:12000",
+            "[2001:db8::3]:12000",
+            "tunnel.example.com:12100",
+            "127.0.0.1:12100"
+        ]
+    );
+}
+
+#[test]
 fn paths_are_relative_to_the_file() {
     let topology =
         Topology::read(Path::new("tests/fixtures/topology/everything.toml")).expect("it is good");
@@ -585,7 +611,7 @@ fn an_address_may_have_its_scope_by_the_name_of_an_interface() {
     };
     let topology = read("[fe80::53%lo]:24000").expect("every Linux has this interface");
     let server = &topology.servers[0];
-    for address in [server.client, server.peer] {
+    for address in [server.client_listen, server.peer_listen] {
         assert!(matches!(address, SocketAddr::V6(ip) if ip.scope_id() > 0), "{address}");
     }
     let faults = read("[fe80::53%no-such-if]:24000").expect_err("there is none");

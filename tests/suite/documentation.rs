@@ -5,6 +5,7 @@
 //! a text between backticks. Nothing is built and, except for `--help` and `--list`, nothing is run.
 
 use crate::support::process::Process;
+use crate::support::skipped;
 use clap::Parser;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -417,4 +418,28 @@ fn a_command_that_cannot_be_typed_is_found() {
         candidates("See `herd up\nnow`.\n\n    $ cargo test  # all\n"),
         ["cargo test", "herd up now"]
     );
+}
+
+/// The rules that docs/limits.md recommends, checked by nft itself, in a network namespace of their own.
+#[test]
+fn the_rules_for_nftables_are_valid() {
+    let page = fs::read_to_string("docs/limits.md").expect("it is there");
+    let rules = page.split("```nft\n").nth(1).and_then(|rest| rest.split("```").next());
+    let rules = rules.expect("the page has rules");
+    let check = |rules: &str| {
+        let path = env::temp_dir().join(format!("herd-rules-{}.nft", std::process::id()));
+        fs::write(&path, rules).expect("it can be written");
+        let line = format!("PATH=$PATH:/usr/sbin unshare -rn nft -c -f {}", path.display());
+        let ended = Process::shell(&line);
+        fs::remove_file(&path).expect("it is ours");
+        ended
+    };
+    let fine = check("table inet herd { }");
+    if fine.code != Some(0) {
+        skipped::<()>(&format!("nft cannot check rules here: {}", fine.stderr.trim()));
+        return;
+    }
+    let checked = check(rules);
+    assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
+    assert_ne!(check(&rules.replace("ct count", "ct counts")).code, Some(0), "nft reads them");
 }

@@ -37,6 +37,7 @@ mod replication {
 mod server {
     mod chatserver;
     mod future_stamps;
+    mod host_names;
     mod interserver;
     mod peer_tls;
     mod transcripts;

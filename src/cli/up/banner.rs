@@ -40,7 +40,7 @@ pub(super) fn what_to_type(
             format!("{} client --topology={}", shell_quoted(program), shell_quoted(&path))
         }
     };
-    let (told_at, asked_at) = (reachable(told.client), reachable(asked.client));
+    let (told_at, asked_at) = (reachable(told.client_listen), reachable(asked.client_listen));
     format!(
         "To report a client's location to {told}, and ask {asked} what is near it, type in another terminal:
 
@@ -69,7 +69,7 @@ Ctrl-C stops all servers. So does kill {}.",
 /// clap would read as an option.
 fn operand(server: &Server) -> String {
     match server.name.starts_with('-') {
-        true => shell_quoted(&reachable(server.client).to_string()).into_owned(),
+        true => shell_quoted(&reachable(server.client_listen).to_string()).into_owned(),
         false => server.name.clone(),
     }
 }
@@ -87,12 +87,17 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DialAddr;
 
     fn server(name: &str, client: &str, neighbours: &[&str]) -> Server {
+        let client = client.parse().expect("an address");
+        let peer = "127.0.0.1:12100".parse().expect("an address");
         Server {
             name: name.into(),
-            client: client.parse().expect("an address"),
-            peer: "127.0.0.1:12100".parse().expect("an address"),
+            client: DialAddr::Ip(client),
+            client_listen: client,
+            peer: DialAddr::Ip(peer),
+            peer_listen: peer,
             neighbours: neighbours.iter().map(|name| name.to_string()).collect(),
             plain: false,
         }

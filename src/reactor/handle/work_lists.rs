@@ -112,7 +112,9 @@ impl<S: Shared> Core<S> {
     pub(crate) fn failed(&mut self, id: ConnId, why: CloseReason) {
         let Some(transport) = self.transport_mut(id) else { return };
         transport.set_reason(why);
-        transport.step(Step::Lose);
+        if transport.step(Step::Lose) {
+            self.drop_deadline(id);
+        }
         self.mark_dirty(id);
     }
 
@@ -144,13 +146,16 @@ impl<S: Shared> Core<S> {
             return;
         }
         let out = transport.take_out();
-        let deadline = transport.take_deadline();
         self.buffers.give_back(out);
-        if let Some(deadline) = deadline {
-            // This deadline may be the one that has just expired.
+        self.drop_deadline(id);
+        self.inbox.push_back(Posted::Lost(id, why, how));
+    }
+
+    /// Cancels the deadline of `id`, which may be the one that has just expired.
+    pub(crate) fn drop_deadline(&mut self, id: ConnId) {
+        if let Some(deadline) = self.transport_mut(id).and_then(Transport::take_deadline) {
             let _ = self.timers.cancel(deadline);
         }
-        self.inbox.push_back(Posted::Lost(id, why, how));
     }
 
     /// Gives `id` the time `time` for what it is doing now (connecting, flushing or lingering).

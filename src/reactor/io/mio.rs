@@ -17,7 +17,7 @@ use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -89,7 +89,8 @@ impl Listener {
                     true => stream.local_addr()?,
                     false => *host,
                 };
-                Ok((OpenSocket::Stream(stream), Addrs { peer, local: host }))
+                let [peer, local] = [peer, host].map(unmapped);
+                Ok((OpenSocket::Stream(stream), Addrs { peer, local }))
             }
             Listener::Unix { listener, .. } => {
                 let (stream, _) = listener.accept()?;
@@ -237,6 +238,10 @@ impl Io for MioIo {
         // before they are sent, so Nagle's algorithm could only delay them.
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&keepalive())?;
+        if address.is_ipv6() {
+            // So [::] takes IPv4, too, whatever net.ipv6.bindv6only says.
+            socket.set_only_v6(false)?;
+        }
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let mut listener = TcpListener::from_std(socket.into());
@@ -328,6 +333,10 @@ impl Io for MioIo {
         }
     }
 
+    fn set_user_timeout(&mut self, id: ConnId, timeout: Duration) -> io::Result<()> {
+        SockRef::from(&*self.stream(id)?).set_tcp_user_timeout(Some(timeout))
+    }
+
     /// Rust's runtime ignores SIGPIPE, so a write to a closed connection returns EPIPE.
     fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize> {
         match self.socket(id)? {
@@ -390,6 +399,14 @@ fn remove_if_dead(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The address as IPv4, if it is an IPv4 address that the kernel wrote as IPv6: `::ffff:192.0.2.1`.
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
 fn reserve() -> io::Result<File> {
     File::open("/dev/null")
 }
@@ -420,4 +437,65 @@ fn number(signal: &Signal) -> Option<i32> {
 
 fn signal(number: i32) -> Option<Signal> {
     NUMBERS.iter().find(|(_, known)| *known == number).map(|(signal, _)| *signal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(io: &mut MioIo, port: PortId, id: ConnId) -> Addrs {
+        loop {
+            match io.accept(port, id) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    io.poll(None, &mut Vec::new()).expect("the poll works");
+                }
+                accepted => return accepted.expect("a connection waits"),
+            }
+        }
+    }
+
+    /// Without IPv6, `Err` with the kernel's words.
+    fn listener(io: &mut MioIo, address: &str) -> io::Result<(PortId, SocketAddr)> {
+        let port = PortId::new(0);
+        io.listen(port, address.parse().expect("an address")).map(|local| (port, local))
+    }
+
+    #[test]
+    fn a_port_of_every_address_takes_both_families_and_shows_ipv4_as_such() {
+        let mut io = MioIo::new(&[]).expect("a poll");
+        let (port, local) = match listener(&mut io, "[::]:0") {
+            Ok(opened) => opened,
+            Err(why) => {
+                assert!(std::env::var_os("HERD_REQUIRE_ALL").is_none(), "no IPv6: {why}");
+                return eprintln!("skipped: this machine has no IPv6: {why}");
+            }
+        };
+        for (key, ip) in ["127.0.0.1", "::1"].into_iter().enumerate() {
+            let ip: IpAddr = ip.parse().expect("an address");
+            let there = std::net::TcpStream::connect((ip, local.port())).expect("it listens");
+            let addrs = accepted(&mut io, port, ConnId::new(key as u32, 1));
+            assert_eq!(addrs.peer, there.local_addr().expect("it is bound"));
+            assert_eq!(addrs.local, SocketAddr::new(ip, local.port()));
+        }
+    }
+
+    #[test]
+    fn a_user_timeout_is_the_kernels() {
+        let mut io = MioIo::new(&[]).expect("a poll");
+        let (port, local) = listener(&mut io, "127.0.0.1:0").expect("a port is free");
+        let _there = std::net::TcpStream::connect(local).expect("it listens");
+        let id = ConnId::new(0, 1);
+        accepted(&mut io, port, id);
+        let limit = Duration::from_millis(12_345);
+        io.set_user_timeout(id, limit).expect("the kernel knows it");
+        let socket = io.stream(id).expect("it is open");
+        assert_eq!(
+            SockRef::from(&*socket).tcp_user_timeout().expect("it can be read"),
+            Some(limit)
+        );
+        assert!(
+            io.set_user_timeout(ConnId::new(9, 1), limit).is_err(),
+            "there is no such connection"
+        );
+    }
 }

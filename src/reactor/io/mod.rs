@@ -86,6 +86,12 @@ pub trait Io {
     /// Passes data to the kernel to be sent. Takes at least one byte, or fails.
     fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize>;
 
+    /// Has the kernel end the connection when sent data has not been acknowledged for `timeout`. Networks that lose
+    /// nothing need not do anything.
+    fn set_user_timeout(&mut self, _id: ConnId, _timeout: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Ends this side (FIN), after all written data.
     fn shutdown(&mut self, id: ConnId) -> io::Result<()>;
 

@@ -22,6 +22,7 @@ pub struct CallCounts {
     pub reads: u64,
     pub writes: u64,
     pub shutdowns: u64,
+    pub options: u64,
     pub closes: u64,
     pub clocks: u64,
     pub walls: u64,
@@ -81,6 +82,7 @@ impl<I: Io> Io for CountingIo<I> {
         reads: read(id: ConnId, into: &mut [u8]) -> io::Result<usize>;
         writes: write(id: ConnId, data: &[u8]) -> io::Result<usize>;
         shutdowns: shutdown(id: ConnId) -> io::Result<()>;
+        options: set_user_timeout(id: ConnId, timeout: Duration) -> io::Result<()>;
         closes: close(id: ConnId, how: Close) -> ();
     }
 }

@@ -5,11 +5,11 @@
 //! in the log. It knows no other line. Rules: docs/protocol.md.
 
 use super::link_state::{LinkState, LinkStep, PeerProof};
-use super::{Interserver, LinkTimer, NAME, VERSION};
+use super::{Interserver, LinkTimer, NAME, VERSIONS};
 use crate::replication::NeighbourId;
 use crate::replication::replacements::{AT_ONCE, WITHIN};
 use crate::server::member::{Cx, LogName, Member};
-use crate::wire::command::{Hello, write_hello};
+use crate::wire::command::{Hello, SPEAKS, common_version, write_hello};
 use herd_reactor::CloseReason;
 use log::Level;
 
@@ -52,8 +52,12 @@ impl Interserver {
         if hello.herd != herd_name.as_bytes() {
             return Err("its HELLO names another herd");
         }
-        if hello.version != VERSION {
-            return Err("it speaks another version of the peer protocol");
+        let theirs = hello.versions().ok_or("its HELLO has an invalid option speaks")?;
+        if common_version(&VERSIONS, &theirs).is_none() {
+            // The log has their versions, too: it shows their HELLO.
+            return Err(
+                "it speaks no version of the peer protocol that this server speaks (1-1); upgrade the older of the two",
+            );
         }
         let id = neighbours.named(hello.name).ok_or("it is not a neighbour of this server")?;
         match self.proof {
@@ -155,10 +159,12 @@ impl Interserver {
 
     pub(super) fn say_hello(&self, cx: &mut Cx<'_>) {
         let Member { server, herd_name, neighbours, .. } = &*cx.state;
-        let asks: &[(&[u8], &[u8])] = &[(ACK, b"1")];
-        let asks = if neighbours.acks.is_some() { asks } else { &[] };
+        let options: &[(&[u8], &[u8])] = &[(SPEAKS, b"1-1"), (ACK, b"1")];
+        let options = if neighbours.acks.is_some() { options } else { &options[..1] };
         let mut hello = Vec::new();
-        write_hello(&mut hello, server.name.as_bytes(), herd_name.as_bytes(), VERSION, asks);
+        // A server that does not know the option looks here for the only version that it speaks.
+        let lowest = *VERSIONS.start();
+        write_hello(&mut hello, server.name.as_bytes(), herd_name.as_bytes(), lowest, options);
         self.say(cx, hello);
     }
 

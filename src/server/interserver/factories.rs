@@ -1,17 +1,14 @@
-//! The factories of connections between servers: those that the peer port accepts and those that we dial,
-//! wrapped in TLS if that is configured.
+//! The connections between servers: those that the peer port accepts and those that we dial, wrapped in TLS if that is
+//! configured.
 //!
 //! In: an established connection. Out: an [`Interserver`] that reads its lines. It knows no command.
 
 use super::link_state::LinkState;
 use super::{Interserver, NAME};
-use crate::log::plural;
-use crate::replication::NeighbourId;
 use crate::server::member::{Cx, LogName, Member};
 use herd_reactor::line_receiver::{LineLimits, LineReceiver, Mode};
-use herd_reactor::{ClientFactory, CloseReason, Core, Factory, Protocol};
+use herd_reactor::{Factory, Protocol};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// Maximum concurrent connections to the peer port of a server with up to 64 neighbours. A server with more neighbours
 /// accepts two connections for each: the link, and the connection that replaces it. A connection that does not say HELLO
@@ -50,78 +47,20 @@ impl Factory<Member> for InterserverFactory {
     }
 }
 
-/// Builds an [`Interserver`] for each connection to a neighbour that we dial, and logs the attempts.
-#[derive(Debug)]
-pub struct Dialler {
-    neighbour: NeighbourId,
-    failures: u64,
-}
-
-impl Dialler {
-    /// Creates the factory for the connector of `neighbour`.
-    pub fn new(neighbour: NeighbourId) -> Dialler {
-        Dialler { neighbour, failures: 0 }
-    }
-}
-
-impl Factory<Member> for Dialler {
-    fn build_protocol(
-        &mut self,
-        cx: &mut Cx<'_>,
-        peer: SocketAddr,
-    ) -> Option<Box<dyn Protocol<Member>>> {
-        let server = &cx.state.neighbours.get(self.neighbour).server;
-        let after = match std::mem::take(&mut self.failures) {
-            0 => String::new(),
-            failures => format!(" after {}", plural(failures as usize, "failed attempt")),
-        };
-        let name = LogName::new(NAME, cx.id);
-        log::info!(
-            event = "connected", conn:% = name, address:% = peer, neighbour:% = server.name;
-            "{name}: connected to {} at {peer}{after}", server.name
-        );
-        let link_state = LinkState::Dialled(self.neighbour);
-        interserver(cx, link_state)
-    }
-}
-
-impl ClientFactory<Member> for Dialler {
-    /// Logs a failed attempt. A neighbour may be down for days, so only attempts whose number is a power of two are
-    /// logged at INFO, the others at DEBUG.
-    fn client_connection_failed(
-        &mut self,
-        core: &mut Core<Member>,
-        member: &mut Member,
-        why: &CloseReason,
-        retry: Option<Duration>,
-    ) {
-        self.failures += 1;
-        member.counters.dial_failures += 1;
-        let name = &member.neighbours.get(self.neighbour).server.name;
-        let level =
-            if self.failures.is_power_of_two() { log::Level::Info } else { log::Level::Debug };
-        if matches!(why, CloseReason::TimeoutError(_)) {
-            let value = format_args!("{}, reached by {name}", member.limits.connect.as_millis());
-            core.limit_hit("connect_ms", value, 1, "attempts to connect given up");
-        }
-        let next =
-            retry.map_or_else(|| "no retry".to_owned(), |delay| format!("retry in {delay:.1?}"));
-        log::log!(
-            level,
-            event = "cannot_connect", neighbour:% = name, reason:% = why;
-            "{NAME}: {name}: cannot connect: {why}; attempt {}, {next}",
-            self.failures
-        );
-    }
-}
-
-fn interserver(cx: &mut Cx<'_>, link_state: LinkState) -> Option<Box<dyn Protocol<Member>>> {
+/// Builds an [`Interserver`], in TLS if that is configured.
+pub(super) fn interserver(
+    cx: &mut Cx<'_>,
+    link_state: LinkState,
+) -> Option<Box<dyn Protocol<Member>>> {
     let lines = LineLimits {
         line_bytes: cx.state.limits.line_bytes,
         unfinished_line: cx.state.limits.unfinished_line,
     };
     // Never stop reading because a neighbour does not read: it may do the same.
     cx.core.unregister_producer(cx.id);
+    if let Some(timeout) = cx.state.limits.link_user_timeout {
+        cx.core.set_user_timeout(cx.id, timeout);
+    }
     let lines = LineReceiver::new(Interserver::new(cx, link_state), lines);
     match cx.state.peer_tls.is_some() {
         true => over_tls(cx, link_state, lines),

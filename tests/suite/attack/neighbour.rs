@@ -20,7 +20,10 @@ fn deaf_for(seconds: u64, clients: usize) {
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology("Aaron; Alford Aaron", ""));
     cluster.start(ALFORD);
     let neighbour = cluster.stranger(ALFORD);
-    assert_eq!(cluster.say(neighbour, "HELLO Aaron places-herd 1"), "HELLO Alford places-herd 1\n");
+    assert_eq!(
+        cluster.say(neighbour, "HELLO Aaron places-herd 1"),
+        "HELLO Alford places-herd 1 speaks=1-1\n"
+    );
     cluster.listen_to(neighbour, false);
     let client = cluster.client(ALFORD);
     let (mut pending, mut backlog, mut buffered, mut told) = (0, 0, 0, 0);

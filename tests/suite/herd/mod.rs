@@ -19,6 +19,7 @@
 
 #![cfg(all(target_os = "linux", feature = "embedded-places"))]
 
+mod addresses;
 mod connections;
 mod failures;
 mod flooding;
@@ -33,4 +34,5 @@ mod plain;
 mod process;
 mod reload;
 mod restarts;
+mod upgrades;
 mod whatsat;

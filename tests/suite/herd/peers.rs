@@ -155,7 +155,7 @@ fn unknown_options_of_a_hello_are_ignored() {
     let herd = alford_and_aaron().start();
     let mut neighbour = herd.stranger("Alford");
     let answer = neighbour.ask(format!("{} digest=1 empty= a=b=c", herd.hello("Aaron")));
-    assert_eq!(show(&answer), herd.hello("Alford"));
+    assert_eq!(show(&answer), herd.told_hello("Alford"));
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_neighbour_whose_name_sorts_after_is_dialled_again_and_again() {
         let mut link = herd.dialled("Zoe");
         assert_eq!(
             show(&link.line()),
-            herd.hello("Alford"),
+            herd.told_hello("Alford"),
             "the dialling server says HELLO first"
         );
         if round == 1 {

@@ -1,49 +1,79 @@
 //! Servers that are restarted under use: one after the other with SIGTERM, or a hub on which all other servers and many
 //! clients depend. The long forms are plays of examples/chaos (docs/chaos.md).
 
-use crate::support::herd::{Client, FIVE, NOWHERE, Setup, eventually, holds, masked, same};
+use crate::support::herd::{Client, FIVE, Herd, NOWHERE, Setup, eventually, holds, masked, same};
 use rustix::process::Signal;
+
+/// Ends `name` with SIGTERM while a client of each server sends reports. Adds the clients of the reports that were
+/// acknowledged; no reply is cut, and no client of `name` is reset.
+pub(super) fn end_under_load(
+    herd: &mut Herd,
+    name: &str,
+    round: usize,
+    acknowledged: &mut Vec<String>,
+) {
+    const REPORTS: usize = 300;
+    let mut client = herd.client(name);
+    let others: Vec<&str> = FIVE.into_iter().filter(|other| *other != name).collect();
+    let mut loads: Vec<Client> = others.iter().map(|other| herd.client(other)).collect();
+    let commands = |to: &str| -> String {
+        let ids = (0..REPORTS).map(|n| (format!("{to}-{round}-{name}-{n}"), n));
+        ids.map(|(id, n)| format!("IAMAT {id} {NOWHERE} {n}\n")).collect()
+    };
+    for (load, other) in loads.iter_mut().zip(&others) {
+        load.send(commands(other));
+    }
+    client.send(commands(name));
+    // At least one command has been answered; the number of others is random.
+    let first = client.line();
+    herd.process(name).signal(Signal::TERM);
+    let (rest, end) = client.rest_and_end();
+    assert!(end.is_none(), "{name} resets nobody: {end:?}");
+    let mut taken = vec![(name, [&first[..], b"\n", &rest].concat())];
+    for (mut load, other) in loads.into_iter().zip(others) {
+        let lines = (0..REPORTS).flat_map(|_| [load.line(), b"\n".to_vec()].concat());
+        taken.push((other, lines.collect()));
+    }
+    for (server, replies) in taken {
+        let replies = masked(&replies);
+        assert!(replies.ends_with(b"\n"), "no reply is cut");
+        for (n, line) in replies.split(|&byte| byte == b'\n').enumerate() {
+            if !line.is_empty() {
+                let client = format!("{server}-{round}-{name}-{n}");
+                let expected = format!("AT {server} # {client} {NOWHERE} {n}");
+                same(line, expected.as_bytes(), "replies in order, none left out");
+                acknowledged.push(client);
+            }
+        }
+    }
+    let status = eventually("it ends", || herd.process_mut(name).ended().ok_or("it runs"));
+    assert_eq!(status.code(), Some(0));
+}
+
+/// Waits until each server of the herd of five knows all of `clients`.
+pub(super) fn all_know(herd: &Herd, clients: &[String]) {
+    for name in FIVE {
+        eventually(&format!("{name} knows all that was acknowledged"), || {
+            let known = herd.reports(name, clients);
+            let lost = known.iter().position(Option::is_none);
+            lost.map_or(Ok(()), |lost| Err(clients[lost].clone()))
+        });
+    }
+}
 
 #[test]
 fn a_rolling_restart_under_load_loses_no_acknowledged_report_and_resets_no_client() {
     const ROUNDS: usize = 2;
-    const REPORTS: usize = 300;
     let setup = Setup::five().journal("sync = \"no\"").without_traffic_in_the_log();
     let mut herd = setup.start();
     let mut acknowledged = Vec::new();
     for round in 0..ROUNDS {
         for name in FIVE {
-            let mut client = herd.client(name);
-            let commands: String =
-                (0..REPORTS).map(|n| format!("IAMAT {name}-{round}-{n} {NOWHERE} {n}\n")).collect();
-            client.send(commands);
-            // At least one command has been answered; the number of others is random.
-            let first = client.line();
-            herd.process(name).signal(Signal::TERM);
-            let (rest, end) = client.rest_and_end();
-            assert!(end.is_none(), "{name} resets nobody: {end:?}");
-            let replies = masked(&[&first[..], b"\n", &rest].concat());
-            assert!(replies.ends_with(b"\n"), "no reply is cut");
-            for (n, line) in replies.split(|&byte| byte == b'\n').enumerate() {
-                if !line.is_empty() {
-                    let client = format!("{name}-{round}-{n}");
-                    let expected = format!("AT {name} # {client} {NOWHERE} {n}");
-                    same(line, expected.as_bytes(), "replies in order, none left out");
-                    acknowledged.push(client);
-                }
-            }
-            let status = eventually("it ends", || herd.process_mut(name).ended().ok_or("it runs"));
-            assert_eq!(status.code(), Some(0));
+            end_under_load(&mut herd, name, round, &mut acknowledged);
             herd.restart(name);
         }
     }
-    for name in FIVE {
-        eventually(&format!("{name} knows all that was acknowledged"), || {
-            let known = herd.reports(name, &acknowledged);
-            let lost = known.iter().position(Option::is_none);
-            lost.map_or(Ok(()), |lost| Err(acknowledged[lost].clone()))
-        });
-    }
+    all_know(&herd, &acknowledged);
 }
 
 #[test]

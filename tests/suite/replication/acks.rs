@@ -18,7 +18,7 @@ fn played(limits: &str) -> (Cluster, TalkId) {
     cluster.start("Bolden");
     let alford = cluster.stranger("Bolden");
     let heard = cluster.say(alford, "HELLO Alford places-herd 1");
-    assert!(heard.starts_with("HELLO Bolden places-herd 1 ack=1\n"), "{heard}");
+    assert!(heard.starts_with("HELLO Bolden places-herd 1 speaks=1-1 ack=1\n"), "{heard}");
     (cluster, alford)
 }
 
@@ -71,7 +71,7 @@ fn a_link_made_after_the_report_in_its_turn_does_not_acknowledge_it() {
     cluster.say(alford, "HELLO Alford places-herd 1");
     cluster.thaw("Bolden");
     cluster.settle();
-    assert!(cluster.hear(alford).starts_with("HELLO Bolden places-herd 1 ack=1\n"));
+    assert!(cluster.hear(alford).starts_with("HELLO Bolden places-herd 1 speaks=1-1 ack=1\n"));
     assert_eq!(cluster.hear(client), "");
     // Bolden only compares with the neighbour so far; the reply leaves at its deadline.
     cluster.run_for(SECOND);
@@ -156,7 +156,7 @@ fn a_neighbour_that_did_not_ask_gets_no_acks_and_may_send_none() {
     cluster.start("Bolden");
     let alford = cluster.stranger("Bolden");
     let heard = cluster.say(alford, "HELLO Alford places-herd 1");
-    assert!(heard.starts_with("HELLO Bolden places-herd 1\n"), "{heard}");
+    assert!(heard.starts_with("HELLO Bolden places-herd 1 speaks=1-1\n"), "{heard}");
     assert!(!cluster.say(alford, "AT Alford +0.5 kiwi +1+1 5").contains("ACK"));
     assert_eq!(cluster.say(alford, "ACK 0"), "? ACK 0\n");
     let client = cluster.client("Bolden");

@@ -229,7 +229,7 @@ fn played_alford(limits: &str) -> (Cluster, TalkId) {
         Cluster::new(MemoryOptions::calm(1), &topology("Alford; Bolden Alford", limits));
     cluster.start("Bolden");
     let alford = cluster.stranger("Bolden");
-    let hello = "HELLO Bolden places-herd 1\n";
+    let hello = "HELLO Bolden places-herd 1 speaks=1-1\n";
     assert_eq!(cluster.say(alford, "HELLO Alford places-herd 1"), hello);
     (cluster, alford)
 }

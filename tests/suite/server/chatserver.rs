@@ -132,6 +132,11 @@ impl Stage {
         self.cluster.member("Alford").place_queries.len()
     }
 
+    /// How often the limit `key` was hit.
+    fn hits(&mut self, key: &str) -> u64 {
+        self.cluster.reactor("Alford").parts().1.throttled(key)
+    }
+
     fn connections(&mut self) -> usize {
         self.cluster.reactor("Alford").parts().1.connections()
     }
@@ -766,6 +771,111 @@ fn a_line_must_end_in_time_and_bytes_that_trickle_do_not_prolong_it() {
     stage.cluster.settle();
     assert_eq!(stage.connections(), 1);
     assert!(stage.cluster.ending(slow).is_some() && stage.cluster.ending(idle).is_none());
+}
+
+// Shares: how many connections of an address, how long a client may be idle, how fast it may be.
+
+#[test]
+fn a_client_without_a_command_for_idle_client_ms_is_closed_and_a_busy_one_is_not() {
+    let mut stage = Stage::new(MemoryOptions::calm(1), "idle_client_ms = 60_000");
+    let [idle, busy] = [stage.client(), stage.client()];
+    for _ in 0..5 {
+        stage.cluster.run_for(50 * SECOND);
+        assert_eq!(stage.cluster.say(busy, KIWI), AT_KIWI);
+        // Neither a blank line nor half a command is one.
+        stage.cluster.send(idle, "\n");
+    }
+    assert_eq!(stage.cluster.ending(idle), Some(Ending::Fin));
+    assert_eq!(stage.cluster.ending(busy), None);
+    stage.cluster.run_for(61 * SECOND);
+    assert_eq!(stage.cluster.ending(busy), Some(Ending::Fin));
+    assert_eq!((stage.connections(), stage.hits("idle_client_ms")), (0, 2));
+}
+
+#[test]
+fn a_client_that_waits_for_its_answer_is_not_idle() {
+    let mut stage = Stage::new(MemoryOptions::calm(1), "idle_client_ms = 1_000");
+    let client = stage.client_with_kiwi();
+    stage.send(client, "WHATSAT kiwi 1 1\n");
+    stage.cluster.run_for(5 * SECOND);
+    stage.answer(0);
+    assert_eq!(stage.cluster.hear(client), reply("1"));
+    assert_eq!(stage.cluster.ending(client), None);
+    stage.cluster.run_for(2 * SECOND);
+    assert_eq!(stage.cluster.ending(client), Some(Ending::Fin));
+}
+
+#[test]
+fn connections_per_address_turns_away_and_who_leaves_makes_room() {
+    for weather in weathers() {
+        let mut stage = Stage::new(weather, "connections_per_address = 2");
+        let [first, second] = [stage.client(), stage.client()];
+        for _ in 0..3 {
+            let third = stage.client();
+            stage.cluster.settle();
+            assert!(stage.cluster.ending(third).is_some());
+        }
+        assert_eq!(stage.cluster.say(first, KIWI), AT_KIWI);
+        stage.cluster.end(second);
+        stage.cluster.settle();
+        let fourth = stage.client();
+        assert_eq!(stage.cluster.say(fourth, KIWI), AT_KIWI);
+        assert_eq!((stage.connections(), stage.hits("connections_per_address")), (2, 3));
+    }
+}
+
+#[test]
+fn commands_beyond_commands_per_second_are_answered_later_in_order_and_none_is_refused() {
+    for weather in weathers() {
+        let mut stage = Stage::new(weather, "commands_per_second = 10");
+        let [fast, other] = [stage.client(), stage.client()];
+        stage.cluster.send(fast, format!("{KIWI}\n").repeat(45));
+        stage.cluster.run_for(50 * MS);
+        let mut heard = stage.cluster.hear(fast);
+        assert_eq!(heard, AT_KIWI.repeat(10), "the commands of a second are read at once");
+        for second in 1..=4 {
+            assert_eq!(stage.cluster.say(other, KIWI), AT_KIWI, "nobody else waits");
+            stage.cluster.run_for(SECOND);
+            heard += &stage.cluster.hear(fast);
+            let answered = heard.lines().count();
+            let due = (10 + 10 * second).min(45);
+            assert!((due - 2..=due).contains(&answered), "{answered} after {second} s");
+        }
+        assert!(AT_KIWI.repeat(45).starts_with(&heard) && heard.lines().count() >= 45 - 2);
+        assert_eq!(stage.cluster.ending(fast), None);
+        let pauses = stage.hits("commands_per_second");
+        assert!((20..=36).contains(&pauses), "{pauses} pauses");
+    }
+}
+
+#[test]
+fn a_fast_client_gets_the_rest_of_its_replies_after_its_half_close() {
+    let mut stage = Stage::new(MemoryOptions::calm(1), "commands_per_second = 10");
+    let client = stage.client();
+    stage.cluster.send(client, format!("{KIWI}\n").repeat(25));
+    stage.cluster.end(client);
+    stage.cluster.run_for(3 * SECOND);
+    assert_eq!(stage.cluster.hear(client), AT_KIWI.repeat(25));
+    assert_eq!(stage.cluster.ending(client), Some(Ending::Fin));
+}
+
+#[test]
+fn a_client_that_reads_nothing_for_slow_reader_ms_is_cut() {
+    let mut cluster =
+        Cluster::new(MemoryOptions::calm(1), &topology("Alford", "slow_reader_ms = 9_000"));
+    cluster.start_with("Alford", Box::new(Generous));
+    cluster.settle();
+    let [slow, idle] = [cluster.client("Alford"), cluster.client("Alford")];
+    cluster.listen_to(slow, false);
+    cluster.send(slow, format!("{KIWI}\n{}", whatsats(0, 150)));
+    cluster.run_for(8 * SECOND);
+    assert_eq!(cluster.reactor("Alford").parts().1.connections(), 2);
+    cluster.run_for(2 * SECOND);
+    assert_eq!(cluster.reactor("Alford").parts().1.throttled("slow_reader_ms"), 1);
+    assert_eq!(cluster.ending(idle), None);
+    cluster.listen_to(slow, true);
+    cluster.settle();
+    assert_eq!(cluster.ending(slow), Some(Ending::Broken));
 }
 
 fn any_line() -> impl Strategy<Value = String> {

@@ -44,7 +44,7 @@ fn agreed(cluster: &mut Cluster) -> BTreeMap<String, String> {
 fn linked_as(cluster: &mut Cluster, name: &str, as_name: &str) -> TalkId {
     let talk = cluster.stranger(name);
     let heard = cluster.say(talk, &format!("HELLO {as_name} places-herd 1"));
-    assert!(heard.starts_with(&format!("HELLO {name} places-herd 1\n")), "{heard:?}");
+    assert!(heard.starts_with(&format!("HELLO {name} places-herd 1 speaks=1-1\n")), "{heard:?}");
     talk
 }
 
@@ -69,7 +69,7 @@ fn the_name_that_sorts_first_dials_and_says_hello_and_sync_and_the_other_says_he
             assert_eq!(streams.len(), 1, "{first} and {second}");
             // The first end is the server that dialled; the other end is a peer port.
             assert_eq!(streams[0].1.port(), 12_100, "{first} and {second}");
-            let hello = |name| format!("HELLO {name} places-herd 1\n");
+            let hello = |name| format!("HELLO {name} places-herd 1 speaks=1-1\n");
             assert_eq!(cluster.lines(first, second), [hello(first), format!("SYNC {:016x}\n", 0)]);
             assert_eq!(cluster.lines(second, first), [hello(second)]);
         }
@@ -85,7 +85,10 @@ fn the_answer_to_a_hello_waits_for_it() {
     let alford = cluster.stranger("Parker");
     cluster.run_for(SECOND);
     assert_eq!(cluster.hear(alford), "");
-    assert_eq!(cluster.say(alford, "HELLO Alford places-herd 1"), "HELLO Parker places-herd 1\n");
+    assert_eq!(
+        cluster.say(alford, "HELLO Alford places-herd 1"),
+        "HELLO Parker places-herd 1 speaks=1-1\n"
+    );
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn unknown_options_in_hello_are_ignored() {
     cluster.crash("Alford");
     let alford = cluster.stranger("Parker");
     let hello = "HELLO Alford places-herd 1 colour=blue since=";
-    assert_eq!(cluster.say(alford, hello), "HELLO Parker places-herd 1\n");
+    assert_eq!(cluster.say(alford, hello), "HELLO Parker places-herd 1 speaks=1-1\n");
 }
 
 #[test]
@@ -479,7 +482,7 @@ fn fight(cluster: &mut Cluster, time: Duration, again: Duration) -> usize {
         while claims.len() < 2 {
             let talk = cluster.stranger("Bolden");
             let answer = cluster.say(talk, "HELLO Alford places-herd 1");
-            links += usize::from(answer.starts_with("HELLO Bolden places-herd 1\n"));
+            links += usize::from(answer.starts_with("HELLO Bolden places-herd 1 speaks=1-1\n"));
             claims.push(talk);
             cluster.run_for(MS);
         }
@@ -538,6 +541,8 @@ fn a_wrong_hello_is_answered_and_rejected() {
     for (words, why) in [
         ("HELLO Alford other-herd 1", "another herd"),
         ("HELLO Alford places-herd 2", "another version"),
+        ("HELLO Alford places-herd 1 speaks=2-3", "no common version"),
+        ("HELLO Alford places-herd 1 speaks=3-1", "no range of versions"),
         ("HELLO Alford places-herd 99999999999", "no version"),
         ("HELLO Alford places-herd", "no version at all"),
         ("HELLO Alford places-herd 1 =blue", "an option without a key"),
@@ -562,6 +567,32 @@ fn a_wrong_hello_is_answered_and_rejected() {
         assert_eq!(cluster.linked("Bolden"), set(&[]), "{why}");
         assert!(cluster.knows("Bolden").is_empty(), "{why}");
     }
+}
+
+#[test]
+fn servers_with_a_common_version_link_and_others_are_told_both_ranges() {
+    let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology("Alford; Bolden Alford", ""));
+    cluster.start("Bolden");
+    // The first is the HELLO of servers that know one version only.
+    for hello in ["1", "1 speaks=1-1", "1 speaks=1-9", "1 colour=blue speaks=1-2 ack=0"] {
+        let alford = cluster.stranger("Bolden");
+        let heard = cluster.say(alford, &format!("HELLO Alford places-herd {hello}"));
+        assert!(heard.starts_with("HELLO Bolden places-herd 1 speaks=1-1\n"), "{hello}: {heard}");
+        assert_eq!(cluster.linked("Bolden"), set(&["Alford"]), "{hello}");
+        cluster.abort(alford);
+        cluster.settle();
+    }
+    let log = Logged::here();
+    let newer = cluster.stranger("Bolden");
+    let hello = "HELLO Alford places-herd 2 speaks=2-3";
+    assert_eq!(cluster.say(newer, hello), format!("? {hello}\n"));
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains("rejected: it speaks no version"));
+    let line = line.unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains("(1-1)") && line.contains("speaks=2-3"), "{line}");
+    // The text and the range agree.
+    let versions = places_herd::server::interserver::VERSIONS;
+    assert_eq!(format!("{}-{}", versions.start(), versions.end()), "1-1");
 }
 
 #[test]
@@ -593,7 +624,7 @@ fn a_peer_without_hello_within_hello_ms_is_dropped_on_either_side() {
     cluster.start("Bolden");
     cluster.run_for(Duration::ZERO);
     let clark = cluster.callers()[0];
-    assert_eq!(cluster.hear(clark), "HELLO Bolden places-herd 1\n");
+    assert_eq!(cluster.hear(clark), "HELLO Bolden places-herd 1 speaks=1-1\n");
     cluster.run_for(5 * SECOND - NANO);
     assert_eq!(cluster.ending(clark), None);
     cluster.run_for(NANO);
@@ -615,7 +646,7 @@ fn the_server_that_answers_must_be_the_neighbour_that_was_dialled() {
     cluster.start("Alford");
     cluster.settle();
     let caller = cluster.callers()[0];
-    assert_eq!(cluster.hear(caller), "HELLO Alford places-herd 1\n");
+    assert_eq!(cluster.hear(caller), "HELLO Alford places-herd 1 speaks=1-1\n");
     let words = "HELLO Clark places-herd 1";
     assert_eq!(cluster.say(caller, words), format!("? {words}\n"));
     assert_eq!(cluster.ending(caller), Some(Ending::Fin));

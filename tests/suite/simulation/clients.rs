@@ -15,7 +15,8 @@ impl Run<'_> {
         let number = match self.talks[talker].filter(|number| self.can_say(*number)) {
             Some(number) => number,
             None => {
-                let address = self.cluster.topology().server(name).expect("it is listed").client;
+                let address =
+                    self.cluster.topology().server(name).expect("it is listed").client_listen;
                 let talk = self.cluster.begin_dial(address);
                 // A connection attempt to a lost machine succeeds when the machine is back, in its next life.
                 let life = self.cluster.life(name) + usize::from(!self.cluster.lives(name));

@@ -48,7 +48,7 @@ impl Plain {
         }
         if !news.is_empty() {
             for neighbour in &self.neighbours {
-                let peer = cluster.topology().server(neighbour).expect("it is listed").peer;
+                let peer = cluster.topology().server(neighbour).expect("it is listed").peer_listen;
                 let talk = cluster.begin_dial(peer);
                 cluster.send(talk, &news);
                 cluster.end(talk);

@@ -319,7 +319,7 @@ impl Run<'_> {
     pub(super) fn tell_one_update(&mut self) -> Kept {
         let Some(server) = self.alive().first().copied() else { return Ok(()) };
         let name = self.name(server);
-        let address = self.cluster.topology().server(name).expect("it is listed").client;
+        let address = self.cluster.topology().server(name).expect("it is listed").client_listen;
         let talk = self.cluster.begin_dial(address);
         let report = "latest +3+3 4100000000.5";
         let report =

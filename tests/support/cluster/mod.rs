@@ -369,7 +369,9 @@ impl Cluster {
     fn join(&mut self, name: &str, member: Member) {
         let machine = self.number(name);
         let server = &self.topology.servers[machine];
-        let IpAddr::V4(address) = server.client.ip() else { unreachable!("all are 10.x.0.y") };
+        let IpAddr::V4(address) = server.client_listen.ip() else {
+            unreachable!("all are 10.x.0.y")
+        };
         let [_, high, _, low] = address.octets();
         // Servers listen in the net 10.x.0.y.
         let life = ((self.lives - 1) % 255 + 1) as u8;
@@ -616,7 +618,7 @@ impl Cluster {
 
     /// When `from` dialled the server `to`.
     pub(crate) fn dials(&self, from: &str, to: &str) -> Vec<Moment> {
-        let peer = self.topology.server(to).expect("a server of the topology").peer;
+        let peer = self.topology.server(to).expect("a server of the topology").peer_listen;
         let dials = self.dials.iter();
         let ours =
             dials.filter(|(_, source, target)| self.home(*source) == from && *target == peer);

@@ -14,12 +14,12 @@ use std::time::Duration;
 impl Cluster {
     /// Connects a client to the server `name`.
     pub(crate) fn client(&mut self, name: &str) -> TalkId {
-        self.dial(self.topology.server(name).expect("a server of the topology").client)
+        self.dial(self.topology.server(name).expect("a server of the topology").client_listen)
     }
 
     /// Connects a stranger to the peer port of the server `name`.
     pub(crate) fn stranger(&mut self, name: &str) -> TalkId {
-        self.dial(self.topology.server(name).expect("a server of the topology").peer)
+        self.dial(self.topology.server(name).expect("a server of the topology").peer_listen)
     }
 
     /// Connects to `address`.
@@ -43,7 +43,7 @@ impl Cluster {
     /// Listens in the place of the server `name`, which must not be started. [`callers`](Cluster::callers) returns the
     /// connections to it.
     pub(crate) fn play(&mut self, name: &str) {
-        let address = self.topology.server(name).expect("a server of the topology").peer;
+        let address = self.topology.server(name).expect("a server of the topology").peer_listen;
         self.outside.listen_tcp(address, Box::new(Played)).expect("nobody listens there yet");
     }
 

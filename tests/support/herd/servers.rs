@@ -45,6 +45,7 @@ pub(crate) struct Setup {
     inside: Vec<&'static str>,
     more: String,
     prepare: Option<fn(&Path)>,
+    program: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -130,6 +131,12 @@ impl Setup {
     /// Adds tables to the topology.
     pub(crate) fn more(mut self, tables: &str) -> Setup {
         self.more = format!("{}\n{tables}\n", self.more);
+        self
+    }
+
+    /// Runs the servers by the program at `path`, such as that of an earlier release.
+    pub(crate) fn program(mut self, path: PathBuf) -> Setup {
+        self.program = Some(path);
         self
     }
 
@@ -240,11 +247,12 @@ impl Herd {
     }
 
     fn spawn(&mut self, name: &str) {
-        let program = env!("CARGO_BIN_EXE_herd");
+        let built = Path::new(env!("CARGO_BIN_EXE_herd"));
+        let program = self.setup.program.as_deref().unwrap_or(built);
         let mut command = match self.setup.descriptors {
             Some(most) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), program]);
+                shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]).arg(program);
                 shell
             }
             None => match self.setup.inside.split_first() {
@@ -346,13 +354,18 @@ impl Herd {
     #[track_caller]
     fn greeted(&self, mut neighbour: Client, played: &str, name: &str) -> Client {
         let answer = neighbour.ask(self.hello(played));
-        assert_eq!(show(&answer), self.hello(name), "HELLO is answered by HELLO");
+        assert_eq!(show(&answer), self.told_hello(name), "HELLO is answered by HELLO");
         neighbour
     }
 
-    /// The HELLO of `name`, without an LF.
+    /// A HELLO of `name` that tells no range of versions, without an LF.
     pub(crate) fn hello(&self, name: &str) -> String {
         format!("HELLO {name} {} 1", self.name())
+    }
+
+    /// The HELLO that the server `name` says, without an LF.
+    pub(crate) fn told_hello(&self, name: &str) -> String {
+        format!("{} speaks=1-1", self.hello(name))
     }
 
     /// Stops listening for `played`, and returns the address at which another program must listen to play it.
@@ -475,6 +488,11 @@ impl Herd {
     pub(crate) fn restart(&mut self, name: &str) {
         self.spawn(name);
         self.wait_until_it_listens(name).expect("its ports are still its own");
+    }
+
+    /// Runs servers that are started from now on by the program at `path`, or by this one.
+    pub(crate) fn use_program(&mut self, path: Option<&Path>) {
+        self.setup.program = path.map(Path::to_owned);
     }
 
     /// Restarts `name`, which may refuse to start. The error is its output.

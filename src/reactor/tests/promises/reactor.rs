@@ -335,6 +335,64 @@ fn a_peer_that_never_reads_is_reset_when_the_close_limit_has_passed<I: Io>(mut s
 
 const CLOSE_LIMIT: Duration = Duration::from_millis(200);
 
+/// Limits under which a peer must read something every 200 ms.
+fn impatient() -> ReactorLimits {
+    ReactorLimits { slow_reader: Some(CLOSE_LIMIT), ..ReactorLimits::default() }
+}
+
+fn a_peer_that_reads_nothing_for_the_limit_is_reset_while_output_waits<I: Io>(mut stage: Stage<I>) {
+    let client = actor("client").on(|cx, heard| {
+        if *heard == Heard::Made {
+            cx.pause_producing();
+        }
+        Ok(())
+    });
+    stage.pair(actor("server"), client);
+    let begun = stage.core().now();
+    stage.write("server", &pattern(32 << 20));
+    stage.until_lost("server", 1);
+    assert!(stage.core().now() - begun >= CLOSE_LIMIT);
+    assert_eq!(stage.records().lost("server"), ["TimeoutError"]);
+    assert_eq!(stage.core().throttled("slow_reader_ms"), 1);
+    assert_eq!(stage.core().timers_pending(), 0, "its timer is gone");
+}
+
+/// The peer reads something in each quarter of the limit, and takes longer than the limit for everything.
+fn a_peer_that_reads_slowly_but_steadily_gets_everything<I: Io>(mut stage: Stage<I>) {
+    const BYTES: usize = 600_000;
+    let client = actor("client").on(|cx, heard| {
+        if matches!(heard, Heard::Data(_)) {
+            cx.pause_producing();
+        }
+        Ok(())
+    });
+    stage.pair(actor("server"), client);
+    stage.write("server", &pattern(BYTES));
+    while stage.records().bytes("client").len() < BYTES {
+        stage.pass(CLOSE_LIMIT / 4);
+        let client = stage.id("client");
+        stage.core().resume_producing(client);
+    }
+    assert_eq!(stage.core().throttled("slow_reader_ms"), 0);
+    assert_eq!(stage.core().timers_pending(), 0, "its timer is gone");
+}
+
+fn a_connection_without_back_pressure_may_wait_for_its_reader<I: Io>(mut stage: Stage<I>) {
+    let client = actor("client").on(|cx, heard| {
+        if *heard == Heard::Made {
+            cx.pause_producing();
+        }
+        Ok(())
+    });
+    stage.pair(actor("server"), client);
+    let (server, client) = (stage.id("server"), stage.id("client"));
+    stage.core().unregister_producer(server);
+    stage.write("server", &pattern(32 << 20));
+    stage.pass(3 * CLOSE_LIMIT);
+    stage.core().resume_producing(client);
+    stage.until_bytes("client", 32 << 20);
+}
+
 fn who_is_closed_with_a_reason_still_gets_what_was_written<I: Io>(mut stage: Stage<I>) {
     stage.pair(actor("server"), actor("client"));
     let server = stage.id("server");
@@ -1123,23 +1181,6 @@ fn a_lost_connection_is_made_again_and_a_good_one_begins_with_the_first_delay<I:
     assert_eq!(stage.records().lost("client").len(), 5);
 }
 
-fn new_options_count_from_the_next_attempt_on_and_do_not_wake_a_stopped_connector<I: Io>(
-    mut stage: Stage<I>,
-) {
-    let address = nobody(&mut stage);
-    let factory = RecordingFactory::by("connector", |_, _| Some(actor("client")));
-    let options = |delay| reconnecting(Backoff::new(delay, delay, 1.0, 0.0));
-    let connector = stage.connect_by(address, options(5 * MS), factory);
-    stage.until("it has failed twice", |scene, _| scene.records.heard("connector").len() == 2);
-    stage.core().set_connect_options(connector, options(7 * MS));
-    stage.until("it has failed again", |scene, _| scene.records.heard("connector").len() == 3);
-    assert_eq!(retries(&mut stage), [5, 5, 7]);
-    stage.core().stop_trying(connector);
-    stage.core().set_connect_options(connector, options(1 * MS));
-    stage.pass(20 * MS);
-    assert_eq!(retries(&mut stage).len(), 3);
-}
-
 fn whoever_stops_trying_is_not_connected<I: Io>(mut stage: Stage<I>) {
     let address = stage.listen(|| actor("server"));
     let factory = || RecordingFactory::by("connector", |_, _| Some(actor("client")));
@@ -1361,7 +1402,6 @@ on_every_network! {
     a_port_can_be_opened_inside_a_call_and_its_factory_is_told
     a_failure_is_told_also_to_a_protocol_that_has_closed_or_aborted
     a_refused_connection_is_told_to_its_factory
-    new_options_count_from_the_next_attempt_on_and_do_not_wake_a_stopped_connector
     the_waits_between_attempts_grow_up_to_their_cap
     a_lost_connection_is_made_again_and_a_good_one_begins_with_the_first_delay
     whoever_stops_trying_is_not_connected
@@ -1397,6 +1437,13 @@ on_every_network! {
 on_every_network! {
     linger(50 * MS, 1 << 20) =>
     lingering_ends_at_its_time_limit
+}
+
+on_every_network! {
+    impatient() =>
+    a_peer_that_reads_nothing_for_the_limit_is_reset_while_output_waits
+    a_peer_that_reads_slowly_but_steadily_gets_everything
+    a_connection_without_back_pressure_may_wait_for_its_reader
 }
 
 on_every_network! {

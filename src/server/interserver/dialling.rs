@@ -1,0 +1,235 @@
+//! Dials the neighbours, each again and again.
+//!
+//! ```text
+//!               ┌──────────────────────────── an address ─┐
+//!   Waiting ────┴─ a name ─▶ Resolving ──its addresses──▶ Racing ──the first──▶ Connected
+//!      ▲                         │ none                     │ all failed            │ lost
+//!      └─────────────────────────┴──────────────────────────┴───────────────────────┘
+//!                       the next attempt follows after the backoff
+//! ```
+//!
+//! A name is looked up at each attempt, because an address that was right an hour ago may be another machine's now. A
+//! name that does not resolve is a failed attempt like any other. All addresses of a name are tried, by happy eyeballs.
+
+use super::NAME;
+use super::factories::interserver;
+use super::link_state::LinkState;
+use crate::config::{DialAddr, Server};
+use crate::log::plural;
+use crate::net::dns::{self, DnsError, LookupId};
+use crate::net::eyeballs::{Attempt, Eyeballs, Next};
+use crate::net::race::Race;
+use crate::replication::NeighbourId;
+use crate::server::dials::{Dial, DialStage};
+use crate::server::member::{Cx, LogName, Member};
+use herd_reactor::{Backoff, ClientFactory, CloseReason, Core, Factory, Moment, Protocol};
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+impl Member {
+    /// Whether this server dials the neighbour `other`. In a pair, the server whose name sorts first dials, so that the
+    /// pair has one link; plain neighbours are always dialled.
+    pub(in crate::server) fn dials(&self, other: &Server) -> bool {
+        other.plain || self.server.name < other.name
+    }
+
+    /// The pauses between attempts.
+    pub(in crate::server) fn backoff(&self) -> Backoff {
+        let retry = &self.limits;
+        let jitter = retry.retry_jitter_percent as f64 / 100.0;
+        Backoff::new(retry.retry_first, retry.retry_max, 2.0, jitter)
+    }
+
+    /// Dials the neighbours that this server dials, except those that it dials already.
+    pub(in crate::server) fn dial_all(&mut self, core: &mut Core<Member>) {
+        let is_dialled =
+            |id| self.dials.get(&id).is_some_and(|dial| !matches!(dial.stage, DialStage::Stopped));
+        let due = self.neighbours.iter().filter(|(_, link)| self.dials(&link.server));
+        let due: Vec<_> = due.map(|(id, _)| id).filter(|id| !is_dialled(*id)).collect();
+        for id in due {
+            let number = self.dials.get(&id).map_or(0, |dial| dial.number);
+            let (backoff, stage) = (self.backoff(), DialStage::Waiting);
+            self.dials.insert(id, Dial { backoff, failures: 0, number, stage });
+            self.dial(core, id);
+        }
+    }
+
+    /// Stops dialling the neighbour `id`, until [`dial_all`](Member::dial_all). A connection stays.
+    pub(in crate::server) fn stop_dialling(&mut self, core: &mut Core<Member>, id: NeighbourId) {
+        let Some(dial) = self.dials.get_mut(&id) else { return };
+        dial.number += 1;
+        if let DialStage::Racing(mut race) = mem::replace(&mut dial.stage, DialStage::Stopped) {
+            race.stop(core);
+        }
+    }
+
+    /// Begins an attempt to connect to the neighbour `id`, if one is due and this server does not stop.
+    fn dial(&mut self, core: &mut Core<Member>, id: NeighbourId) {
+        let is_due = |dial: &Dial| matches!(dial.stage, DialStage::Waiting);
+        if core.is_stopping() || !self.dials.get(&id).is_some_and(is_due) {
+            return;
+        }
+        let stage = match self.neighbours.get(id).server.peer.clone() {
+            DialAddr::Ip(address) => DialStage::Racing(Race::new(vec![address])),
+            DialAddr::Name { host, .. } => DialStage::Resolving(dns::ask(self, core, &host)),
+        };
+        self.dials
+            .entry(id)
+            .and_modify(|dial| (dial.number, dial.stage) = (dial.number + 1, stage));
+        self.race(core, id, Eyeballs::next);
+    }
+
+    /// The dial that makes the attempt `number` to connect to `id`; `None` if that is not the latest.
+    fn dial_of(&mut self, (id, number): (NeighbourId, u64)) -> Option<&mut Dial> {
+        self.dials.get_mut(&id).filter(|dial| dial.number == number)
+    }
+
+    /// Continues with the result of a lookup. Returns false if no neighbour waits for it.
+    pub(in crate::server) fn neighbour_resolved(
+        &mut self,
+        core: &mut Core<Member>,
+        lookup: LookupId,
+        result: &Result<Vec<IpAddr>, DnsError>,
+    ) -> bool {
+        let is_asker =
+            |dial: &Dial| matches!(dial.stage, DialStage::Resolving(its) if its == lookup);
+        let Some((&id, dial)) = self.dials.iter_mut().find(|(_, dial)| is_asker(dial)) else {
+            return false;
+        };
+        let peer = &self.neighbours.get(id).server.peer;
+        match result {
+            Err(why) => {
+                let why = format!("{peer}: {why}");
+                self.dial_failed(core, id, &why);
+            }
+            Ok(addresses) => {
+                let port = peer.port();
+                let addresses = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+                dial.stage = DialStage::Racing(Race::new(addresses));
+                self.race(core, id, Eyeballs::next);
+            }
+        }
+        true
+    }
+
+    /// Takes a step of the happy eyeballs of the neighbour `id`, if its addresses are being tried. A server that stops tries
+    /// no further ones.
+    fn race(
+        &mut self,
+        core: &mut Core<Member>,
+        id: NeighbourId,
+        taken: impl FnOnce(&mut Eyeballs<String>, Moment) -> Next<String>,
+    ) {
+        let dial = self.dials.get_mut(&id).filter(|_| !core.is_stopping());
+        let Some(Dial { stage: DialStage::Racing(race), number, .. }) = dial else { return };
+        let number = *number;
+        let factory = |attempt| Dialler { neighbour: id, number, attempt };
+        let again = move |member: &mut Member, core: &mut Core<Member>| {
+            if member.dial_of((id, number)).is_some() {
+                member.race(core, id, Eyeballs::next);
+            }
+        };
+        if let Err(why) = race.step(core, self.limits.connect, taken, factory, again) {
+            self.dial_failed(core, id, &why);
+        }
+    }
+
+    /// Counts and logs a failed attempt, and sets the timer for the next one. A neighbour may be down for days, so only
+    /// attempts whose number is a power of two are logged at INFO, the others at DEBUG.
+    fn dial_failed(&mut self, core: &mut Core<Member>, id: NeighbourId, why: &str) {
+        let retry = self.dial_later(core, id);
+        let Some(dial) = self.dials.get_mut(&id) else { return };
+        dial.failures += 1;
+        self.counters.dial_failures += 1;
+        let (name, failures) = (&self.neighbours.get(id).server.name, dial.failures);
+        let level = if failures.is_power_of_two() { log::Level::Info } else { log::Level::Debug };
+        let next =
+            retry.map_or_else(|| "no retry".to_owned(), |delay| format!("retry in {delay:.1?}"));
+        log::log!(
+            level,
+            event = "cannot_connect", neighbour:% = name, reason:% = why;
+            "{NAME}: {name}: cannot connect: {why}; attempt {failures}, {next}"
+        );
+    }
+
+    /// Sets the timer for the next attempt. Returns the delay; `None` if the server stops, and dials no more.
+    fn dial_later(&mut self, core: &mut Core<Member>, id: NeighbourId) -> Option<Duration> {
+        let dial = self.dials.get_mut(&id).filter(|_| !core.is_stopping())?;
+        dial.stage = DialStage::Waiting;
+        let delay = dial.backoff.next(core.random());
+        core.call_later(delay, move |member: &mut Member, core| member.dial(core, id));
+        Some(delay)
+    }
+}
+
+/// Builds the connection of one attempt to connect to one address of a neighbour.
+#[derive(Debug)]
+struct Dialler {
+    neighbour: NeighbourId,
+    number: u64,
+    attempt: Attempt,
+}
+
+impl Factory<Member> for Dialler {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Member>>> {
+        let dial = cx.state.dial_of((self.neighbour, self.number))?;
+        let DialStage::Racing(race) = &mut dial.stage else { return None };
+        if !race.won(cx.core, self.attempt) {
+            return None;
+        }
+        dial.stage = DialStage::Connected;
+        let after = match std::mem::take(&mut dial.failures) {
+            0 => String::new(),
+            failures => format!(" after {}", plural(failures as usize, "failed attempt")),
+        };
+        let neighbour = &cx.state.neighbours.get(self.neighbour).server.name;
+        let name = LogName::new(NAME, cx.id);
+        log::info!(
+            event = "connected", conn:% = name, address:% = peer, neighbour:% = neighbour;
+            "{name}: connected to {neighbour} at {peer}{after}"
+        );
+        let protocol = interserver(cx, LinkState::Dialled(self.neighbour));
+        if protocol.is_none() {
+            cx.state.dial_later(cx.core, self.neighbour);
+        }
+        protocol
+    }
+}
+
+impl ClientFactory<Member> for Dialler {
+    fn client_connection_failed(
+        &mut self,
+        core: &mut Core<Member>,
+        member: &mut Member,
+        why: &CloseReason,
+        _retry: Option<Duration>,
+    ) {
+        if matches!(why, CloseReason::TimeoutError(_)) {
+            let name = &member.neighbours.get(self.neighbour).server.name;
+            let value = format_args!("{}, reached by {name}", member.limits.connect.as_millis());
+            core.limit_hit("connect_ms", value, 1, "attempts to connect given up");
+        }
+        if member.dial_of((self.neighbour, self.number)).is_none() {
+            return;
+        }
+        let (attempt, why) = (self.attempt, why.to_string());
+        member.race(core, self.neighbour, |eyeballs, now| eyeballs.failed(attempt, why, now));
+    }
+
+    fn client_connection_lost(
+        &mut self,
+        core: &mut Core<Member>,
+        member: &mut Member,
+        _why: &CloseReason,
+        _retry: Option<Duration>,
+    ) {
+        if member.dial_of((self.neighbour, self.number)).is_some() {
+            member.dial_later(core, self.neighbour);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Neighbours that are dialled by their host names: a real server and its resolver, over a network in memory, and a name
+//! server that says what the test wants.
+
+use crate::support::cluster::{Cluster, MS, SECOND, topology};
+use crate::support::fake_google::names::{Naming, Zone};
+use crate::support::logged::Logged;
+use herd_reactor::testing::MemoryOptions;
+use places_herd::config::Topology;
+use places_herd::fetch::pool::HttpPool;
+use places_herd::fetch::roots::client_config;
+use places_herd::net::dns::{DnsClient, DnsOptions, Via};
+use places_herd::places::{Progress, Query, Source, Ticket};
+use places_herd::server::network::Network;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// A source that never answers.
+#[derive(Debug)]
+struct Silent;
+
+impl Source for Silent {
+    fn name(&self) -> &'static str {
+        "silent"
+    }
+
+    fn nearby(&mut self, _ticket: Ticket, _query: &Query) -> Progress {
+        Progress::Waiting
+    }
+}
+
+/// Alford and its neighbour Bolden, which is found at `bolden.example`; both run. The zone knows no name yet.
+fn pair() -> (Cluster, Zone) {
+    let text = topology("Alford Bolden; Bolden", "").replace(
+        "peer = '10.0.0.2:12100'",
+        "peer = 'bolden.example:12100'\npeer_listen = '10.0.0.2:12100'",
+    );
+    let mut cluster = Cluster::new(MemoryOptions::calm(1), &text);
+    let names: SocketAddr = "10.9.9.9:53".parse().expect("an address");
+    let zone = Zone::default();
+    let asked = zone.clone();
+    cluster.host_datagrams(names, move |query| asked.answer(Via::Udp, query));
+    let places = Topology::parse(&text, Path::new("topology.toml")).expect("it is valid").places;
+    let options = DnsOptions {
+        servers: vec![names],
+        total: places.dns_timeout(),
+        hosts: "/nonexistent".into(),
+        resolv_conf: "/nonexistent".into(),
+    };
+    let tls = client_config(None).expect("the program has roots");
+    let pool = HttpPool::new(tls, places.pool_limits());
+    cluster.start("Bolden");
+    cluster.start_asking(
+        "Alford",
+        Box::new(Silent),
+        Network { dns: DnsClient::new(options), pool },
+    );
+    (cluster, zone)
+}
+
+fn at(addresses: &[&str]) -> Naming {
+    Naming::At(addresses.iter().map(|text| text.parse().expect("an address")).collect())
+}
+
+fn is_linked(cluster: &mut Cluster) -> bool {
+    cluster.linked("Alford").contains("Bolden")
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_tried_again_and_logged_like_any_failure() {
+    let log = Logged::here();
+    let (mut cluster, zone) = pair();
+    cluster.run_for(30 * SECOND);
+    assert!(cluster.dials("Alford", "Bolden").is_empty());
+    let failures = cluster.member("Alford").counters.dial_failures;
+    // After the first pauses, one each retry_max_ms.
+    assert!((8..=15).contains(&failures), "{failures}");
+    let text = log.text();
+    let said =
+        "Bolden: cannot connect: bolden.example:12100: no such host name; attempt 1, retry in ";
+    assert!(text.contains(said), "{text}");
+    assert!(text.contains("attempt 8, retry in "), "{text}");
+    zone.say("bolden.example", at(&["10.0.0.2"]));
+    cluster.run_for(11 * SECOND);
+    assert!(is_linked(&mut cluster), "{}", log.text());
+    assert!(log.text().contains("connected to Bolden at 10.0.0.2:12100 after "), "{}", log.text());
+}
+
+#[test]
+fn every_address_of_a_name_is_tried() {
+    let (mut cluster, zone) = pair();
+    // Nobody listens at the first two.
+    zone.say("bolden.example", at(&["10.9.9.200", "10.9.9.201", "10.0.0.2"]));
+    cluster.run_for(SECOND);
+    assert!(is_linked(&mut cluster));
+}
+
+#[test]
+fn a_name_is_looked_up_again_when_its_ttl_has_passed_and_the_new_address_is_dialled() {
+    let (mut cluster, zone) = pair();
+    zone.say("bolden.example", at(&["10.0.0.2"]));
+    cluster.run_for(10 * SECOND);
+    assert!(is_linked(&mut cluster));
+    let queries = zone.queries(Via::Udp);
+    // The TTL is 60 s. From now on the name leads elsewhere, where nobody listens.
+    cluster.run_for(120 * SECOND);
+    assert_eq!(zone.queries(Via::Udp), queries, "a link needs no name");
+    zone.say("bolden.example", at(&["10.9.9.200"]));
+    cluster.kill("Bolden");
+    cluster.run_for(SECOND);
+    assert!(zone.queries(Via::Udp) > queries);
+    let dials = cluster.dials("Alford", "Bolden").len();
+    cluster.start("Bolden");
+    cluster.run_for(61 * SECOND);
+    assert!(!is_linked(&mut cluster), "the old address is not used");
+    assert_eq!(cluster.dials("Alford", "Bolden").len(), dials);
+    zone.say("bolden.example", at(&["10.0.0.2"]));
+    cluster.run_for(66 * SECOND);
+    assert!(is_linked(&mut cluster));
+}
+
+#[test]
+fn a_lost_link_is_made_again_after_the_first_pause() {
+    let (mut cluster, zone) = pair();
+    zone.say("bolden.example", at(&["10.0.0.2"]));
+    cluster.run_for(20 * SECOND);
+    for _ in 0..3 {
+        cluster.kill("Bolden");
+        cluster.start("Bolden");
+        cluster.run_for(300 * MS);
+        assert!(is_linked(&mut cluster));
+        cluster.run_for(60 * SECOND);
+    }
+}
+
+#[test]
+fn a_server_that_stops_dials_no_name() {
+    let (mut cluster, zone) = pair();
+    cluster.run_for(SECOND);
+    cluster.reactor("Alford").stop();
+    zone.say("bolden.example", at(&["10.0.0.2"]));
+    cluster.run_for(20 * SECOND);
+    assert!(cluster.has_ended("Alford") && cluster.dials("Alford", "Bolden").is_empty());
+}
