@@ -11,6 +11,8 @@
 //! herd places check             asks the source of places one question and reports how it went
 //! herd status                   prints the status of the servers on this machine
 //! herd journal check            checks a server's journal for damage
+//! herd completions bash         prints a script with which a shell completes commands and options
+//! herd man                      prints the manual page; with a folder, writes the pages of all commands
 //! ```
 //!
 //! The library `places_herd` contains all the code; `main` only calls it and returns the exit status.

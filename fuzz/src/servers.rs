@@ -200,7 +200,7 @@ pub fn peer_port(data: &[u8]) {
             (PeerState::Linked, Ok(Command::At(at))) => {
                 table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Server);
             }
-            (PeerState::Linked, Ok(Command::Ping | Command::Compare(_))) => {}
+            (PeerState::Linked, Ok(Command::Ping | Command::Bye | Command::Compare(_))) => {}
             (PeerState::Stranger | PeerState::Plain, Ok(Command::At(at))) => {
                 state = PeerState::Plain;
                 table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Plain);

@@ -7,12 +7,14 @@
 
 mod check;
 mod client;
+mod completions;
 mod config;
 mod config_file;
 mod descriptors;
 mod exit;
 mod init;
 mod journal;
+mod man;
 mod patience;
 #[cfg(feature = "pki")]
 mod pki;
@@ -103,6 +105,8 @@ enum CliCommand {
     Status(status::Status),
     Reload(reload::ReloadArgs),
     Journal(journal::JournalArgs),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Runs the command that the arguments name, prints its failure, and returns the exit status.
@@ -146,6 +150,8 @@ impl Cli {
             CliCommand::Status(status) => status.run(&topology),
             CliCommand::Reload(reload) => reload.run(&topology),
             CliCommand::Journal(journal) => journal.run(),
+            CliCommand::Completions(completions) => completions.run(),
+            CliCommand::Man(man) => man.run(),
         }
     }
 }

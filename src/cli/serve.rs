@@ -8,9 +8,9 @@
 //!   ─▶ ports (69) ─▶ start line ─▶ loop (71, 74)
 //! ```
 //!
-//! SIGINT and SIGTERM stop the server, also while it reads its journal. At SIGHUP it reloads its configuration and opens its
-//! log again, or stops if the terminal was closed; at SIGUSR1 it opens its log again. The log file of a start that fails is
-//! removed; its cause is on stderr.
+//! SIGINT and SIGTERM stop the server, also while it reads its journal; SIGUSR2 stops it slowly (the lame duck). At SIGHUP
+//! it reloads its configuration and opens its log again, or stops if the terminal was closed; at SIGUSR1 it opens its log
+//! again. The log file of a start that fails is removed; its cause is on stderr.
 
 use super::check::check_folder;
 use super::config_file::{self, ConfigFile};
@@ -24,11 +24,14 @@ use crate::config::{Server, Topology};
 use crate::journal::{JournalSettings, KernelDisk, OpenError};
 use crate::log::{self, plural};
 use crate::server::member::Member;
+use crate::server::notify::Notify;
 use crate::server::start::ServerAddrs;
-use herd_reactor::{Io, MioIo, Reactor, Signal};
+use herd_reactor::{Io, MioIo, Moment, Reactor, Signal};
 use rustix::process::{self, Pid, Resource, Rlimit};
+use rustix::time::{ClockId, clock_gettime};
+use std::env;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Run one server of the herd in the foreground
 #[derive(Debug, clap::Args)]
@@ -38,6 +41,7 @@ It does not use the built-in topology.
 
 Signals:
   SIGTERM, SIGINT  Stop accepting, serve for drain_ms at most, write the journal, and end with 0
+  SIGUSR2          Close the ports, end the clients over lame_duck_ms, then stop as at SIGTERM
   SIGHUP           Read the topology and its files again, as herd reload does, and open the log file
                    again. If the terminal was closed, stop as at SIGTERM
   SIGUSR1          Open the log file again, after another program has renamed it
@@ -52,7 +56,9 @@ Environment:
                             LOGS_DIRECTORY says where the log goes, it goes to the journal
   GOOGLE_MAPS_API_KEY       Google's key, unless places.key_file names a file
   https_proxy, HTTPS_PROXY  The proxy to Google, unless places.proxy names one
-  no_proxy, NO_PROXY        Hosts that need no proxy")]
+  no_proxy, NO_PROXY        Hosts that need no proxy
+  NOTIFY_SOCKET, WATCHDOG_USEC                            Set by systemd; see docs/packages.md
+  STATE_DIRECTORY, RUNTIME_DIRECTORY, CREDENTIALS_DIRECTORY")]
 pub(super) struct Serve {
     /// A server of the topology. Write `--` before a name that begins with a dash
     name: String,
@@ -124,6 +130,7 @@ fn serve(
         [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::User1, Signal::User2];
     let mut io =
         MioIo::new(&signals).map_err(|e| Failure::os("cannot create the event poll", e))?;
+    let mut notify = notify(&mut io);
     let seed = io.random();
     let mut member = Member::new(topology, name, places.source, seed, connections_max)
         .expect("the server was looked up in this topology");
@@ -148,7 +155,11 @@ fn serve(
     let reader = ConfigFile::new(file, topology, name, terminal);
     member = member.with_config_reader(Box::new(reader));
     if let Some(settings) = &topology.journal {
-        member = match open_journal(member, settings, &mut || io.is_told_to_end())? {
+        let mut stops = || {
+            notify.extend(io.now());
+            io.is_told_to_end()
+        };
+        member = match open_journal(member, settings, &mut stops)? {
             Some(member) => member,
             None => {
                 log::started();
@@ -157,6 +168,7 @@ fn serve(
             }
         };
     }
+    member.notify = notify;
     let mut reactor = Reactor::new(io, member, Member::reactor_limits(topology));
     let ServerAddrs { client, peer } =
         Member::start(&mut reactor).map_err(|e| Failure::new(Exit::Unavailable, e.to_string()))?;
@@ -180,6 +192,15 @@ fn serve(
     }
     ::log::info!(event = "ended"; "{name} has ended");
     Ok(())
+}
+
+/// The service manager, as the environment names it.
+fn notify(io: &mut MioIo) -> Notify {
+    // The reactor's moments count from this time of CLOCK_MONOTONIC.
+    let passed = io.now().since(Moment::default());
+    let monotonic = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
+    let (variable, process) = (|name: &str| env::var_os(name), std::process::id());
+    Notify::from_environment(variable, process, monotonic.saturating_sub(passed))
 }
 
 /// Fails if this server could not create a file in `folder`, the folder of the table `table`.

@@ -261,6 +261,8 @@ impl Up {
             .args(["serve", "--parent", &process::id().to_string()])
             .arg(topology.into_iter().collect::<OsString>())
             .args(["--", &kept.server.name])
+            // The service manager has started this process, and not the servers.
+            .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .process_group(0)

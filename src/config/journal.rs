@@ -15,7 +15,7 @@ pub(super) fn read(
 ) -> Option<JournalSettings> {
     let section = top.section("[journal]", diagnostics);
     section.is_there().then(|| JournalSettings {
-        folder: folder.join(section.text_or_default("folder")),
+        folder: section.folder("STATE_DIRECTORY", folder),
         sync: match section.text_or_default("sync") {
             "always" => Sync::Always,
             "no" => Sync::No,

@@ -120,7 +120,7 @@ pub const KEYS: &[Key] = &[
     Key { reload: OfNeighbours, ..key(SERVER, "plain", Flag, Is("false"), "Whether this server is the Python original, which knows only AT lines that end in CR LF.") },
 
     key(PEER_TLS, "folder", Text, Is("pki"),
-        "The folder of ca.pem, NAME.pem, NAME.key and revoked.crl, relative to this file's folder (docs/peer-tls.md)."),
+        "The folder of ca.pem, NAME.pem, NAME.key and revoked.crl, relative to this file's folder (docs/peer-tls.md). NAME.key in $CREDENTIALS_DIRECTORY takes the place of the one here."),
 
     key(PLACES, "source", Choice(&["embedded", "file", "google", "google-legacy", "photon"]), Is("embedded"),
         "Where places come from. Nothing else decides it: a key alone never makes the herd ask Google."),
@@ -131,7 +131,7 @@ pub const KEYS: &[Key] = &[
     key(PLACES, "base_url", Text, Unset("https://places.googleapis.com"),
         "The URL of the service. Google's own address by default; photon requires it. http:// may only lead to this machine."),
     key(PLACES, "key_file", Text, Unset("google.key"),
-        "The file that holds Google's key and nothing else (chmod 600). If this is not set, GOOGLE_MAPS_API_KEY in the environment is used."),
+        "The file that holds Google's key and nothing else (chmod 600). A file of this name in $CREDENTIALS_DIRECTORY takes its place. If this is not set, GOOGLE_MAPS_API_KEY in the environment is used."),
     key(PLACES, "mask", Choice(&["basic", "full"]), Is("basic"),
         "The fields to request from google, on which its price depends: \"full\" adds ratings, prices and opening hours."),
     key(PLACES, "language", Text, Unset("en"), "The language of names. If this is not set, the service chooses."),
@@ -163,7 +163,7 @@ pub const KEYS: &[Key] = &[
         "Size at which the server begins a new log file. 0 = never."),
     key(LOG, "rotate_keep", Number("", 0..=100), Is("5"), "Number of older log files of a server to keep, over all its starts."),
 
-    Key { reload: Restart, ..key(JOURNAL, "folder", Text, Is("journal"), "The folder of the journals, relative to this file's folder. It is created if it is missing. Each server has its own folder in it.") },
+    Key { reload: Restart, ..key(JOURNAL, "folder", Text, Is("journal"), "The folder of the journals, relative to this file's folder. It is created if it is missing. Each server has its own folder in it. If this is not set, it is $STATE_DIRECTORY, if the service manager sets that.") },
     key(JOURNAL, "sync", Choice(&["everysec", "always", "no"]), Is("everysec"),
         "The time by which reports are on the disk. \"everysec\": within a second; \"always\": before the client is answered; \"no\": when the operating system decides. A server that is killed loses nothing in any case."),
     key(JOURNAL, "compact_bytes", Number("bytes", 65_536..=1_000_000_000_000), Is("67_108_864"),
@@ -177,7 +177,7 @@ pub const KEYS: &[Key] = &[
         "Log a sync that takes longer than this: the server serves no client in the meantime."),
 
     Key { reload: Restart, ..key(STATUS, "folder", Text, Is("run"),
-        "The folder of the status sockets, relative to this file's folder. It is created with mode 0750 if it is missing. The path of a socket, NAME.sock in this folder, may have at most 107 bytes. \"\" = no status sockets.") },
+        "The folder of the status sockets, relative to this file's folder. It is created with mode 0750 if it is missing. The path of a socket, NAME.sock in this folder, may have at most 107 bytes. \"\" = no status sockets. If this is not set, it is $RUNTIME_DIRECTORY, if the service manager sets that.") },
 
     key(LIMITS, "line_bytes", Number("bytes", 1_024..=1_048_576), Is("16_384"),
         "Longest line, without its end. The start of a longer one is echoed, and the connection is closed."),
@@ -242,6 +242,8 @@ pub const KEYS: &[Key] = &[
     key(LIMITS, "close_ms", Number("ms", 100..=3_600_000), Is("30_000"),
         "Time for a connection that is being closed to send the rest. After it the connection is aborted."),
     key(LIMITS, "drain_ms", Number("ms", 0..=600_000), Is("4_000"), "Time that connections are still served after SIGTERM."),
+    key(LIMITS, "lame_duck_ms", Number("ms", 0..=3_600_000), Is("30_000"),
+        "Time over which clients are ended, one after the other, after SIGUSR2. After it the server ends as at SIGTERM."),
 ];
 
 const PHASE: &str = "remove it: this timeout now follows from places.deadline_ms";

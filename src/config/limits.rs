@@ -79,6 +79,7 @@ limits! {
     connect_ms => connect: Duration,
     close_ms => close: Duration,
     drain_ms => drain: Duration,
+    lame_duck_ms => lame_duck: Duration,
 }
 
 /// A time in whole seconds.

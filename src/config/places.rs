@@ -18,6 +18,7 @@ use super::diagnostic::{Diagnostic, Diagnostics, quoted};
 use super::keys::keys_of;
 use super::toml_section::Section;
 use crate::fetch::pool::HttpPoolLimits;
+use crate::files;
 use crate::http::HttpLimits;
 use crate::log::secret::Secret;
 use crate::places::{
@@ -352,6 +353,7 @@ impl PlacesTable<'_> {
     fn file(&self, key: &str, is_used: bool, diagnostics: &mut Diagnostics<'_>) -> Option<PathBuf> {
         let file = self.section.text(key)?;
         let path = self.folder.join(file.get_ref());
+        let path = if key == "key_file" { files::credential_or(path) } else { path };
         if is_used && !self.supposed.no_source && !path.is_file() {
             let is = if path.exists() { "not a regular file:" } else { "no such file:" };
             let what = format!("{key}: {is} {}", quoted(&path.to_string_lossy()));
@@ -380,7 +382,7 @@ impl PlacesTable<'_> {
     fn key_file(&self, is_used: bool, diagnostics: &mut Diagnostics<'_>) -> Option<PathBuf> {
         let text = self.section.text("key_file")?;
         let is_key = text.get_ref().len() >= KEY_BYTES_MIN && !text.get_ref().contains(['/', '.']);
-        if is_key && !self.folder.join(text.get_ref()).exists() {
+        if is_key && !files::credential_or(self.folder.join(text.get_ref())).exists() {
             let what = "key_file looks like a key, but must name a file that holds the key";
             diagnostics.error_unseen(
                 text.span(),

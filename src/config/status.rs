@@ -25,11 +25,10 @@ pub(super) fn read(
     diagnostics: &mut Diagnostics<'_>,
 ) -> Option<PathBuf> {
     let section = top.section("[status]", diagnostics);
-    let name = section.text_or_default("folder");
-    if name.is_empty() {
+    if section.text("folder").is_some_and(|name| name.get_ref().is_empty()) {
         return None;
     }
-    let folder = folder.join(name);
+    let folder = section.folder("RUNTIME_DIRECTORY", folder);
     let served = servers.iter().filter(|server| !server.plain);
     let longest = served.map(|server| server.name.as_str()).max_by_key(|name| name.len());
     let longest = longest.unwrap_or_default();
@@ -39,6 +38,7 @@ pub(super) fn read(
             "the path of the status socket of {} has {bytes} bytes, but a socket address holds at most {PATH_BYTES_MAX}",
             quoted(longest)
         );
+        let name = section.text_or_default("folder");
         let room = (PATH_BYTES_MAX + name.len()).saturating_sub(bytes);
         let place = section.place_of("folder").or(section.head);
         diagnostics.error(place, what, remedy(room));

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
@@ -15,6 +16,7 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{Diagnostics, Span, all_quoted, first, quoted};
 use super::dial_addr::{DialAddr, parse_address};
 use super::keys::{DefaultValue, KEYS, Key, MOVED, TOP, ValueType, keys_of, range_in_words};
+use crate::files;
 use crate::wire::command::{NAME_BYTES_MAX, is_name};
 
 /// A table of the file, or a table that the file leaves out.
@@ -133,6 +135,13 @@ impl<'t> Section<'t> {
     /// The text under `key`, or its default.
     pub(super) fn text_or_default(&self, key: &str) -> &'t str {
         self.text(key).map_or(self.key(key).example(), Spanned::into_inner)
+    }
+
+    /// The folder that the key `folder` names, relative to `here`. If the file does not set the key, it is the folder that
+    /// the service manager gives in the environment variable `given`, or else the key's default.
+    pub(super) fn folder(&self, given: &str, here: &Path) -> PathBuf {
+        let given = if self.has("folder") { None } else { files::given_folder(given) };
+        given.unwrap_or_else(|| here.join(self.text_or_default("folder")))
     }
 
     /// The texts in the list under `key`; empty if the file does not set it.

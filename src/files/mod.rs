@@ -3,10 +3,14 @@
 //! In: a path. Out: an open file, or all its bytes. It also recognises compressed files and encodings other than
 //! UTF-8. It opens regular files only: a pipe would block until it has a writer, and a device may have no end.
 
+mod given;
+
+pub use given::{credential_or, given_folder};
+
 use rustix::fs::OFlags;
 use std::fs::{self, File, FileType, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Opens a regular file for reading.
@@ -22,10 +26,14 @@ pub fn open_in_place(path: &Path, options: &mut OpenOptions) -> io::Result<File>
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(path)
 }
 
-/// Returns all bytes of a regular file, and its permissions. A file of more than `bytes_max` bytes is an error.
+/// Returns all bytes of a regular file, and its permissions; a credential counts as readable by its owner only. A file of
+/// more than `bytes_max` bytes is an error.
 pub fn read(path: &Path, bytes_max: u64) -> io::Result<(Vec<u8>, Permissions)> {
     let (file, mut bytes) = (open(path)?, Vec::new());
-    let permissions = file.metadata()?.permissions();
+    let mut permissions = file.metadata()?.permissions();
+    if given::is_credential(path) {
+        permissions.set_mode(0o400);
+    }
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > bytes_max {
         true => Err(io::Error::other(format!("it has more than {bytes_max} bytes"))),

@@ -108,6 +108,12 @@ impl<S: Shared> Core<S> {
         self.transports.len()
     }
 
+    /// The ids of all connections, including those being made or closed.
+    pub fn connection_ids(&self) -> Vec<ConnId> {
+        let all = self.transports.iter();
+        all.map(|(key, transport)| ConnId::new(key as u32, transport.generation)).collect()
+    }
+
     /// The connection `id`, if it still exists.
     pub fn transport(&self, id: ConnId) -> Option<&Transport> {
         self.transports.get(id.key()).filter(|transport| transport.generation == id.generation())

@@ -415,7 +415,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 self.core.run_state = RunState::Draining(self.core.now + self.core.limits.drain);
                 (0..self.ports.len()).for_each(|key| self.close_port(PortId::new(key as u32)));
                 let connectors: Vec<ConnectorId> = self.connectors.keys().copied().collect();
-                let connections = self.connection_ids();
+                let connections = self.core.connection_ids();
                 connections.iter().for_each(|id| {
                     self.call(*id, |protocol, cx| protocol.shutting_down(cx));
                 });
@@ -442,7 +442,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// Ends the loop; the remaining connections are lost with `ReactorStopped`. Twisted: disconnectAll.
     fn finish(&mut self) {
         (0..self.ports.len()).for_each(|key| self.close_port(PortId::new(key as u32)));
-        for id in self.connection_ids() {
+        for id in self.core.connection_ids() {
             self.core.lost(id, CloseReason::ReactorStopped);
         }
         self.core.run_state = RunState::Stopped;
@@ -564,11 +564,6 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             self.io.unlisten(port);
             drop(open);
         }
-    }
-
-    fn connection_ids(&self) -> Vec<ConnId> {
-        let all = self.core.transports.iter();
-        all.map(|(key, transport)| ConnId::new(key as u32, transport.generation)).collect()
     }
 }
 

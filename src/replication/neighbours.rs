@@ -45,6 +45,8 @@ pub struct Neighbour {
     pub backlog: BacklogId,
     /// The AT lines taken from the neighbour, if it asked for acknowledgements.
     taken: Option<TakenLines>,
+    /// Whether it has said BYE on its last link: it ends soon, or has ended.
+    pub is_leaving: bool,
     /// How often a new connection has replaced an open one.
     replacements: Replacements,
     /// How often we have dialled the neighbour with success.
@@ -113,6 +115,7 @@ impl Neighbours {
                     comparison: Comparison::default(),
                     backlog,
                     taken: None,
+                    is_leaving: false,
                     replacements: Replacements::default(),
                     dialled: Replacements::default(),
                 });
@@ -235,7 +238,13 @@ impl Neighbours {
         }
         neighbour.comparison = Comparison::default();
         neighbour.taken = wants_acks.then(TakenLines::default);
+        neighbour.is_leaving = false;
         neighbour.conn.replace(conn)
+    }
+
+    /// The neighbour `id` ends soon.
+    pub fn said_bye(&mut self, id: NeighbourId) {
+        self.neighbours[id.0].is_leaving = true;
     }
 
     /// Removes the link to `id` if it is `conn`, which is lost.

@@ -128,6 +128,7 @@ impl LineProtocol<Member> for Chatserver {
                 | Command::Hello(_)
                 | Command::Ping
                 | Command::Ack(_)
+                | Command::Bye
                 | Command::Compare(_),
             ) => {
                 self.refuse(cx, line, &"a command of neighbours, which belongs on the peer port");
@@ -173,6 +174,10 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn message(&mut self, cx: &mut Cx<'_>, message: Message) -> Flow {
+        if matches!(message, Message::Leave) {
+            self.end(cx, Ending::Close);
+            return Ok(());
+        }
         if let Some(queue) = &mut self.queue {
             queue.message(&message);
         }

@@ -26,8 +26,9 @@ impl Shared for Member {
         match signal {
             Signal::Hangup => self.hung_up(core),
             Signal::User1 => log_file::reopen(),
+            Signal::User2 => self.begin_lame_duck(core),
             Signal::Interrupt | Signal::Terminate => self.stop(core, signal),
-            Signal::User2 | Signal::Child => {}
+            Signal::Child => {}
         }
     }
 
@@ -115,6 +116,7 @@ impl Member {
             }
             Timer::AckWait(batch) => self.give_up(core, batch),
             Timer::Certificates => self.watch_certificates(core),
+            Timer::Notify => self.notify_manager(core),
         }
     }
 
@@ -126,7 +128,7 @@ impl Member {
             false => format!("stops, and serves its connections for drain_ms = {drain_ms} at most"),
         };
         log::info!(event = "stopping", reason:% = signal; "{signal}: {name} {how}");
-        core.stop();
+        self.begin_drain(core);
     }
 
     /// Sets the timer for the next full minute, at which clients with expired reports are forgotten.

@@ -35,7 +35,7 @@ mod link_state;
 pub use factories::InterserverFactory;
 
 use self::link_state::{LinkState, LinkStep, PeerProof};
-use super::member::{Cx, LogName, Member, limit_closes, log_line};
+use super::member::{Cx, LogName, Member, Message, limit_closes, log_line};
 use crate::log::{Direction, Party};
 use crate::replication::NeighbourId;
 use crate::table::{ClientKey, MergeOutcome, ReportOrigin};
@@ -84,6 +84,8 @@ pub struct Interserver {
     is_dialled: bool,
     /// Whether [`Counters::silent_peers`](super::counters::Counters::silent_peers) counts it.
     is_let_stay: bool,
+    /// Whether its HELLO said that it knows BYE, and it has not been told yet.
+    takes_bye: bool,
     /// The time when the last line arrived.
     heard: Moment,
     /// Invalid lines and complaints so far.
@@ -179,6 +181,10 @@ impl LineProtocol<Member> for Interserver {
                 cx.state.release_acked(cx.core);
             }
             (LinkState::Linked(_), Ok(Command::Ping)) => {}
+            (LinkState::Linked(id), Ok(Command::Bye)) => {
+                log::info!("{}: it ends soon, and will close this link", self.who(cx));
+                cx.state.neighbours.said_bye(id);
+            }
             (LinkState::Linked(id), Ok(Command::Compare(what)))
                 if !cx.state.neighbours.get(id).server.plain =>
             {
@@ -231,6 +237,13 @@ impl LineProtocol<Member> for Interserver {
     fn resume_producing(&mut self, cx: &mut Cx<'_>) -> Flow {
         if let LinkState::Linked(id) = self.link_state {
             cx.state.neighbours.send_due(cx.core, &mut cx.state.table, id);
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, cx: &mut Cx<'_>, message: Message) -> Flow {
+        if matches!(message, Message::Leave) && std::mem::take(&mut self.takes_bye) {
+            self.say(cx, b"BYE".to_vec());
         }
         Ok(())
     }
@@ -310,6 +323,7 @@ impl Interserver {
             },
             is_dialled: link_state != LinkState::Stranger,
             is_let_stay: false,
+            takes_bye: false,
             heard: cx.now(),
             faults: 0,
             timers: Vec::new(),

@@ -8,6 +8,7 @@ use super::config_state::{ConfigReader, ConfigState};
 use super::counters::Counters;
 use super::dials::Dials;
 use super::network::Network;
+use super::notify::Notify;
 use super::peer_tls::PeerTls;
 use super::persist::{Persist, Recovered};
 use super::place_queries::{Answered, PlaceQueries, PlaceQueryLimits};
@@ -23,7 +24,7 @@ use crate::replication::{NeighbourId, neighbours::Neighbours};
 use crate::table::{ClientKey, Table};
 use crate::wire::command::CommandLimits;
 use crate::wire::stamp::Stamp;
-use herd_reactor::{CloseReason, ConnId, Context, Core, Moment, UnixNanos};
+use herd_reactor::{CloseReason, ConnId, Context, Core, Moment, PortId, UnixNanos};
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
@@ -68,12 +69,31 @@ pub struct Member {
     pub(super) clients_max: u64,
     /// The clients connected from each address, of those that connected while `connections_per_address` was set.
     pub(super) addresses: AddressCounts,
+    /// How far this process is in its life.
+    pub phase: ServerPhase,
     /// The counters that this server's connections increment.
     pub counters: Counters,
     /// The configuration in force, and the last attempt to reload it.
     pub(super) config: ConfigState,
     pub(super) log_timer_is_set: bool,
     pub(super) minute_timer_is_set: bool,
+    /// The client port and the peer port, while they are open.
+    pub(super) ports: Vec<PortId>,
+    /// The service manager, which is told how the server fares.
+    pub notify: Notify,
+}
+
+/// How far a server's process is in its life; `lame_duck.rs` has the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerPhase {
+    /// It does not accept clients yet.
+    Starting,
+    /// It serves.
+    Serving,
+    /// It accepts no connections any more, and will end.
+    LameDuck,
+    /// It ends when its connections have ended.
+    Draining,
 }
 
 /// A message that is posted to a connection of a server.
@@ -85,6 +105,8 @@ pub enum Message {
     PendingRequest(PendingRequest),
     /// The permission to send the replies held back in this batch, for a client's connection.
     Released(Batch),
+    /// The server ends soon: a client's connection ends after its last reply, and a link tells its neighbour.
+    Leave,
 }
 
 impl From<Answered> for Message {
@@ -124,6 +146,8 @@ pub(super) enum Timer {
     AckWait(Batch),
     /// A day has passed: the expiry of the certificates is checked.
     Certificates,
+    /// The service manager must be told how the server fares.
+    Notify,
 }
 
 impl Timer {
@@ -173,11 +197,14 @@ impl Member {
             scratch: Vec::new(),
             clients_max: clients_max(&limits, connections_max),
             addresses: AddressCounts::default(),
+            phase: ServerPhase::Starting,
             counters: Counters::default(),
             config,
             limits,
             log_timer_is_set: false,
             minute_timer_is_set: false,
+            ports: Vec::new(),
+            notify: Notify::default(),
         })
     }
 
@@ -262,6 +289,7 @@ impl Member {
     /// # Errors
     /// Fails if the last sync fails, or if the journal is broken and the attempt to compact it fails.
     pub fn close_journal(&mut self, now: Moment) -> io::Result<()> {
+        self.notify.extend(now);
         self.persist.take().map_or(Ok(()), |persist| persist.close(now, &self.table))
     }
 

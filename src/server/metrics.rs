@@ -218,6 +218,8 @@ metrics! {
 
     /// Whether the neighbour is linked.
     "linked", "herd_neighbour_up", "", |_, _, link| json!(link.conn.is_some());
+    /// Whether the neighbour has said that it ends soon, or has ended after that, and is not linked again.
+    "leaving", "herd_neighbour_leaving", "", |_, _, link| json!(link.is_leaving);
     /// Bytes that wait to be sent to the neighbour.
     "pending_bytes", "herd_neighbour_pending_bytes", "bytes", |_, core, link| json!(link.conn.map_or(0, |conn| core.pending(conn)));
     /// Clients whose latest report the neighbour has not been sent yet.

@@ -4,6 +4,8 @@
 //! * [`place_queries`]: the WHATSATs that wait for their places.
 //! * [`member`]: the state that all connections of one server share.
 //! * `events`: the events of a server besides bytes: signals, timers, answers, the end of a turn.
+//! * [`notify`]: what a server tells its service manager.
+//! * `lame_duck`: the phases of a server, and its orderly ends.
 //! * `sweep`: passes over the whole table, in slices.
 //! * [`persist`]: the server's journal, which outlives the process.
 //! * [`network`]: the server's resolver and connection pool, for sources that use the network.
@@ -22,9 +24,11 @@ pub mod counters;
 mod dials;
 mod events;
 pub mod interserver;
+mod lame_duck;
 pub mod member;
 pub mod metrics;
 pub mod network;
+pub mod notify;
 pub mod peer_tls;
 pub mod persist;
 pub mod place_queries;

@@ -17,6 +17,7 @@
 //! certificates read before stay in force.
 
 use crate::config::{Diagnostic, Limits, PeerTlsSettings, certificate_name};
+use crate::files;
 use crate::log::plural;
 use crate::net::tls::cert_info::CertInfo;
 use crate::net::tls::mutual::{CredentialError, Credentials, Mutual, dns_names};
@@ -242,7 +243,7 @@ impl Files {
             name: name.to_owned(),
             authority: file("ca.pem".to_owned()),
             certificate: file(format!("{name}.pem")),
-            key: file(format!("{name}.key")),
+            key: files::credential_or(file(format!("{name}.key"))),
             revoked: file("revoked.crl".to_owned()),
         }
     }

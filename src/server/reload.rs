@@ -37,7 +37,7 @@ impl Member {
                 log::info!("SIGHUP: the terminal was closed");
                 // The shell may send the signal once more.
                 if !core.is_stopping() {
-                    core.stop();
+                    self.begin_drain(core);
                 }
             }
             Some(_) => {
@@ -50,7 +50,13 @@ impl Member {
     /// Reloads the configuration, and logs the outcome. `strict`: a change that needs a restart is an error. `by`: who
     /// asked for it.
     pub(super) fn reload(&mut self, core: &mut Core<Member>, strict: bool, by: &str) {
+        if !core.is_stopping() {
+            self.notify.reloading(core.now());
+        }
         self.config.errors = self.try_reload(core, strict).err().unwrap_or_default();
+        if !core.is_stopping() {
+            self.notify.ready();
+        }
         self.config.last_attempt = core.wall();
         self.config.log(by);
     }

@@ -49,7 +49,7 @@ impl Member {
             );
             io::Error::new(e.kind(), what)
         };
-        let (_, peer) = reactor
+        let (peer_port, peer) = reactor
             .listen_tcp(server.peer_listen, Box::new(InterserverFactory))
             .map_err(|e| tcp_fails(["peer", "peer_listen"], &server.peer, server.peer_listen, e))?;
         if let Some(folder) = reactor.state().status_folder.clone() {
@@ -60,7 +60,7 @@ impl Member {
                 io::Error::new(e.kind(), what)
             })?;
         }
-        let (_, client) =
+        let (client_port, client) =
             reactor.listen_tcp(server.client_listen, Box::new(ChatserverFactory)).map_err(|e| {
                 tcp_fails(["client", "client_listen"], &server.client, server.client_listen, e)
             })?;
@@ -68,6 +68,8 @@ impl Member {
         member.watch_certificates(core);
         member.dial_all(core);
         member.forget_by_the_minute(core);
+        member.ports = vec![peer_port, client_port];
+        member.begin_serving(core);
         Ok(ServerAddrs { client, peer })
     }
 }

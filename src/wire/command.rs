@@ -95,6 +95,8 @@ pub enum Command<'a> {
     Ping,
     /// A server acknowledges the AT lines of this connection: how many it has taken so far.
     Ack(u64),
+    /// A server tells that it ends soon.
+    Bye,
     /// A server compares its table with another's.
     Compare(SyncMessage<'a>),
 }
@@ -184,6 +186,7 @@ impl<'a> Command<'a> {
             Some(b"AT") => At::parse(fields, before).map(Command::At),
             Some(b"WHATSAT") => Whatsat::parse(fields, limits).map(Command::Whatsat),
             Some(b"PING") => fields.end().map(|()| Command::Ping),
+            Some(b"BYE") => fields.end().map(|()| Command::Bye),
             Some(b"HELLO") => Hello::parse(fields).map(Command::Hello),
             Some(b"ACK") => count_of(fields).map(Command::Ack),
             Some(name) => {

@@ -240,6 +240,7 @@ fn reference(line: &[u8]) -> Reference {
             valid("AT", fit && numbers, fields)
         }
         (b"PING", []) => Some(("PING", fields)),
+        (b"BYE", []) => Some(("BYE", fields)),
         (b"ACK", [count]) => valid("ACK", is_digits(count), fields),
         (b"SYNC", [sum]) => valid("SYNC", is_hex(sum, 16), fields),
         (b"GROUPS", [first, sums]) => {
@@ -377,6 +378,7 @@ fn parsed(line: &[u8]) -> Reference {
             ("HELLO", fields.collect())
         }
         Command::Ping => ("PING", vec![]),
+        Command::Bye => ("BYE", vec![]),
         Command::Ack(count) => {
             let digits = reference(line)?.1.swap_remove(0);
             let expected = match text(&trimmed(&digits)).as_str() {
@@ -469,6 +471,7 @@ fn likely_line() -> impl Strategy<Value = Vec<u8>> {
         2 => ("[A-Za-z0-9._-]{1,66}", "[a-z]{1,5}!?", number(), options)
             .prop_map(|(n, h, v, mut o)| { o.splice(0..0, ["HELLO".to_owned(), n, h, v]); o }),
         1 => Just(vec!["PING".to_owned()]),
+        1 => Just(vec!["BYE".to_owned()]),
         1 => number().prop_map(|n| vec!["ACK".to_owned(), n]),
         1 => "[0-9a-f]{15,17}".prop_map(|s| vec!["SYNC".to_owned(), s]),
         1 => ("[0-9a-f][02468ac]0", "[0-9a-f]{512,513}")

@@ -16,12 +16,19 @@ use log::Level;
 /// The option of HELLO that requests ACK lines.
 const ACK: &[u8] = b"ack";
 
+/// The option of HELLO that says that the sender knows the line BYE. The dialler says it; the other server says it, too,
+/// if the dialler did. A server that does not know BYE ignores the option.
+const BYE: &[u8] = b"bye";
+
 impl Interserver {
     /// Handles HELLO: the connection becomes a link, or is rejected.
     pub(super) fn hello(&mut self, cx: &mut Cx<'_>, hello: &Hello<'_>, line: &[u8]) {
         match self.check_hello(cx, hello) {
             Ok(id) => match self.may_replace(cx, id) {
-                Ok(()) => self.link(cx, id, hello.options.get(ACK).is_some()),
+                Ok(()) => {
+                    self.takes_bye = hello.options.get(BYE).is_some();
+                    self.link(cx, id, hello.options.get(ACK).is_some());
+                }
                 Err(why) => self.reject(cx, Level::Info, line, "replaced", &why),
             },
             Err(why) => self.reject(cx, Level::Warn, line, why, why),
@@ -159,12 +166,17 @@ impl Interserver {
 
     pub(super) fn say_hello(&self, cx: &mut Cx<'_>) {
         let Member { server, herd_name, neighbours, .. } = &*cx.state;
-        let options: &[(&[u8], &[u8])] = &[(SPEAKS, b"1-1"), (ACK, b"1")];
-        let options = if neighbours.acks.is_some() { options } else { &options[..1] };
+        let mut options: Vec<(&[u8], &[u8])> = vec![(SPEAKS, b"1-1")];
+        if neighbours.acks.is_some() {
+            options.push((ACK, b"1"));
+        }
+        if self.is_dialled || self.takes_bye {
+            options.push((BYE, b"1"));
+        }
         let mut hello = Vec::new();
-        // A server that does not know the option looks here for the only version that it speaks.
+        // A server that does not know `speaks` looks here for the only version that it speaks.
         let lowest = *VERSIONS.start();
-        write_hello(&mut hello, server.name.as_bytes(), herd_name.as_bytes(), lowest, options);
+        write_hello(&mut hello, server.name.as_bytes(), herd_name.as_bytes(), lowest, &options);
         self.say(cx, hello);
     }
 

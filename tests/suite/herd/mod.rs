@@ -21,6 +21,7 @@
 
 mod addresses;
 mod connections;
+mod ends;
 mod failures;
 mod flooding;
 mod iamat;

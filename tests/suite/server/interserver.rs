@@ -69,7 +69,7 @@ fn the_name_that_sorts_first_dials_and_says_hello_and_sync_and_the_other_says_he
             assert_eq!(streams.len(), 1, "{first} and {second}");
             // The first end is the server that dialled; the other end is a peer port.
             assert_eq!(streams[0].1.port(), 12_100, "{first} and {second}");
-            let hello = |name| format!("HELLO {name} places-herd 1 speaks=1-1\n");
+            let hello = |name| format!("HELLO {name} places-herd 1 speaks=1-1 bye=1\n");
             assert_eq!(cluster.lines(first, second), [hello(first), format!("SYNC {:016x}\n", 0)]);
             assert_eq!(cluster.lines(second, first), [hello(second)]);
         }
@@ -624,7 +624,7 @@ fn a_peer_without_hello_within_hello_ms_is_dropped_on_either_side() {
     cluster.start("Bolden");
     cluster.run_for(Duration::ZERO);
     let clark = cluster.callers()[0];
-    assert_eq!(cluster.hear(clark), "HELLO Bolden places-herd 1 speaks=1-1\n");
+    assert_eq!(cluster.hear(clark), "HELLO Bolden places-herd 1 speaks=1-1 bye=1\n");
     cluster.run_for(5 * SECOND - NANO);
     assert_eq!(cluster.ending(clark), None);
     cluster.run_for(NANO);
@@ -646,7 +646,7 @@ fn the_server_that_answers_must_be_the_neighbour_that_was_dialled() {
     cluster.start("Alford");
     cluster.settle();
     let caller = cluster.callers()[0];
-    assert_eq!(cluster.hear(caller), "HELLO Alford places-herd 1 speaks=1-1\n");
+    assert_eq!(cluster.hear(caller), "HELLO Alford places-herd 1 speaks=1-1 bye=1\n");
     let words = "HELLO Clark places-herd 1";
     assert_eq!(cluster.say(caller, words), format!("? {words}\n"));
     assert_eq!(cluster.ending(caller), Some(Ending::Fin));

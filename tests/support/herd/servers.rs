@@ -363,7 +363,7 @@ impl Herd {
         format!("HELLO {name} {} 1", self.name())
     }
 
-    /// The HELLO that the server `name` says, without an LF.
+    /// The HELLO with which the server `name` answers one without options, without an LF.
     pub(crate) fn told_hello(&self, name: &str) -> String {
         format!("{} speaks=1-1", self.hello(name))
     }

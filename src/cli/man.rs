@@ -1,0 +1,30 @@
+//! `herd man`: the manual pages, made from the help of the commands.
+
+use super::exit::{Exit, Failure};
+use super::{Cli, unprinted};
+use clap::CommandFactory;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Print the manual page herd(1), or write the pages of all commands
+#[derive(Debug, clap::Args)]
+pub(super) struct Man {
+    /// The folder for one page of each command, such as /usr/local/share/man/man1; it replaces pages that are there
+    folder: Option<PathBuf>,
+}
+
+impl Man {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let Some(folder) = &self.folder else {
+            let mut page = Vec::new();
+            // As generate_to below does: no page for `herd help`. Writing to a Vec never fails.
+            let herd = Cli::command().disable_help_subcommand(true);
+            let _ = clap_mangen::Man::new(herd).render(&mut page);
+            return io::stdout().write_all(&page).or_else(|e| unprinted(&e));
+        };
+        clap_mangen::generate_to(Cli::command(), folder).map_err(|e| {
+            let what = format!("cannot write the manual pages to {}: {e}", folder.display());
+            Failure::new(Exit::CannotCreate, what)
+        })
+    }
+}

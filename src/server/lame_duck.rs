@@ -1,0 +1,158 @@
+//! The phases of a server, and its orderly ends: the lame duck at SIGUSR2, and the drain at SIGTERM.
+//!
+//! | phase | begins | ports | clients | ready |
+//! |---|---|---|---|---|
+//! | Starting | with the process | closed | none | no |
+//! | Serving | when the journal is read and the ports are open | open | are served | if healthy |
+//! | LameDuck | at SIGUSR2, while serving | closed | are served; one after the other is ended | no |
+//! | Draining | at SIGTERM or SIGINT, or when the lame duck is over | closed | get their last replies, `drain_ms` | no |
+//!
+//! A phase never goes back to an earlier one. A second SIGTERM ends the server at once.
+//!
+//! The lame duck lets clients move to other servers a few at a time, where a drain would send all of them at once. It
+//! tells the neighbours with BYE, keeps the links, so that reports still spread, and ends the clients in random order,
+//! evenly over `lame_duck_ms`. A client's connection ends after the reply to its last command. The lame duck is over
+//! after that time, or when no client is left.
+//!
+//! Source: NATS' lame duck mode (server.go, lameDuckMode), HAProxy's close-spread-time.
+
+use super::member::{Member, Message, ServerPhase, Timer};
+use crate::log::plural;
+use herd_reactor::{ConnId, Core, Moment};
+use std::time::Duration;
+
+/// The time between two portions of clients that are ended.
+const STEP: Duration = Duration::from_millis(100);
+
+impl Member {
+    /// The server listens and dials: from now on it is ready.
+    pub(super) fn begin_serving(&mut self, core: &mut Core<Member>) {
+        debug_assert_eq!(self.phase, ServerPhase::Starting);
+        self.phase = ServerPhase::Serving;
+        self.notify.ready();
+        self.notify_manager(core);
+    }
+
+    /// Begins the lame duck; see the head of this file.
+    pub(super) fn begin_lame_duck(&mut self, core: &mut Core<Member>) {
+        if self.phase != ServerPhase::Serving {
+            return log::info!("SIGUSR2: ignored: this server is ending already");
+        }
+        self.phase = ServerPhase::LameDuck;
+        let time = self.limits.lame_duck;
+        let clients = plural(self.counters.clients as usize, "client");
+        log::info!("SIGUSR2: both ports are closed; {clients} will be ended within {time:?}");
+        self.ports.drain(..).for_each(|port| core.stop_listening(port));
+        for (_, link) in self.neighbours.iter() {
+            link.conn.into_iter().for_each(|conn| core.post(conn, Message::Leave));
+        }
+        let until = core.now() + time;
+        // By then the ports are closed and the neighbours are told, which happens in the next turn, after its timers.
+        core.call_later(STEP, move |member, core| {
+            let connections = core.connection_ids();
+            let all = connections.len();
+            member.end_clients(core, connections, all, until);
+        });
+    }
+
+    /// Ends the next portion of `connections`, of which there were `all` at first, so that none is left at `until`, and
+    /// begins the drain then. The connections that are not clients' ignore it.
+    fn end_clients(
+        &mut self,
+        core: &mut Core<Member>,
+        mut connections: Vec<ConnId>,
+        all: usize,
+        until: Moment,
+    ) {
+        if self.phase != ServerPhase::LameDuck {
+            return;
+        }
+        let left = until.since(core.now());
+        if left.is_zero() || self.counters.clients == 0 {
+            return self.begin_drain(core);
+        }
+        let time = self.limits.lame_duck.max(left);
+        let kept = (all as u128 * left.as_nanos()).div_ceil(time.as_nanos()) as usize;
+        while connections.len() > kept {
+            let chosen = core.random() as usize % connections.len();
+            core.post(connections.swap_remove(chosen), Message::Leave);
+        }
+        core.call_later(STEP.min(left), move |member, core| {
+            member.end_clients(core, connections, all, until);
+        });
+    }
+
+    /// Begins the drain: the reactor closes the ports, and ends all connections within `drain_ms`. Called again, it ends
+    /// the loop at once.
+    pub(super) fn begin_drain(&mut self, core: &mut Core<Member>) {
+        if self.phase != ServerPhase::Draining {
+            self.phase = ServerPhase::Draining;
+            self.notify.stopping();
+            self.notify.extend(core.now());
+        }
+        core.stop();
+    }
+
+    /// Tells the service manager what is due, and sets the timer for the next time, if there is a manager.
+    pub(super) fn notify_manager(&mut self, core: &mut Core<Member>) {
+        let Some(period) = self.notify.period() else { return };
+        if self.phase == ServerPhase::Draining {
+            self.notify.extend(core.now());
+        }
+        let phase = match self.phase {
+            ServerPhase::Starting | ServerPhase::Serving => "",
+            ServerPhase::LameDuck => "lame duck: ",
+            ServerPhase::Draining => "draining: ",
+        };
+        let linked = self.neighbours.iter().filter(|(_, link)| link.conn.is_some()).count();
+        let status = format!(
+            "{phase}clients: {} connected, {} known; neighbours: {linked} of {} linked; {}",
+            self.counters.clients,
+            self.table.len(),
+            self.neighbours.len(),
+            if self.takes_reports() { "healthy" } else { "the journal is broken" },
+        );
+        self.notify.tick(core.now(), &status);
+        Timer::Notify.set(core, period);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Topology;
+    use crate::places::Photon;
+    use ServerPhase::{Draining, LameDuck, Serving};
+    use herd_reactor::testing::StringTransport;
+    use herd_reactor::{Shared, Signal};
+    use std::path::Path;
+
+    #[test]
+    fn each_signal_leads_from_each_phase_where_the_table_says() {
+        let server =
+            "herd = 'h'\n[[server]]\nname = 'A'\nclient = '127.0.0.1:1'\npeer = '127.0.0.1:2'";
+        let topology = Topology::parse(server, Path::new("topology.toml")).expect("it is valid");
+        for (phase, signal, after) in [
+            (Serving, Signal::User2, LameDuck),
+            (Serving, Signal::Terminate, Draining),
+            (Serving, Signal::Interrupt, Draining),
+            (LameDuck, Signal::User2, LameDuck),
+            (LameDuck, Signal::Terminate, Draining),
+            (Draining, Signal::User2, Draining),
+            (Draining, Signal::Terminate, Draining),
+        ] {
+            let base = "http://127.0.0.1:2322".parse().expect("a URL");
+            let source = Box::new(Photon { base, language: None });
+            let member = Member::new(&topology, "A", source, 1, 100).expect("A is there");
+            let mut transport = StringTransport::new(member);
+            let StringTransport { core, state: member, .. } = &mut transport;
+            assert_eq!(member.phase, ServerPhase::Starting);
+            member.begin_serving(core);
+            assert_eq!(member.phase, Serving);
+            member.phase = phase;
+            member.signalled(core, signal);
+            assert_eq!(member.phase, after, "{phase:?}, {signal:?}");
+            assert_eq!(core.is_stopping(), signal != Signal::User2, "{phase:?}, {signal:?}");
+        }
+    }
+}
