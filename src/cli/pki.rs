@@ -176,10 +176,9 @@ impl Issue {
         let issuer = folder.issuer(&topology.herd)?;
         for server in servers {
             let pair = folder.pair(&topology.herd, &server.name, &issuer, self.term.days)?;
-            let [certificate, key] = ["pem", "key"].map(|end| folder.of(&server.name, end));
-            write_new(&key, &pair.key)?;
-            write_new(&certificate, &pair.certificate)?;
-            print_line(&pair.told(&certificate, &key, self.term.days));
+            write_new(&folder.of(&server.name, "key"), &pair.key)?;
+            write_new(&folder.of(&server.name, "pem"), &pair.certificate)?;
+            print_line(&pair.what);
         }
         Ok(())
     }
@@ -195,61 +194,28 @@ impl Renew {
             return Err(config(format!("{what}; make one with \"herd pki issue NAME\"")));
         }
         let issuer = folder.issuer(&topology.herd)?;
-        let made = |server: &&Server| {
-            let aside = folder.aside(&server.name, "old")?;
-            let pair = folder.pair(&topology.herd, &server.name, &issuer, self.term.days)?;
-            Ok((server.name.clone(), aside, pair))
-        };
-        // If one of them cannot be made, none is replaced.
-        for (name, aside, pair) in servers.iter().map(made).collect::<Result<Vec<_>, Failure>>()? {
-            self.replace(&folder, &name, &aside, &pair)?;
+        let mut made = Vec::new();
+        for Server { name, .. } in servers {
+            let pair = folder.pair(&topology.herd, name, &issuer, self.term.days)?;
+            made.push((name, folder.aside(name, "old")?, pair));
+        }
+        // If one of them could not be made, none is replaced.
+        for (name, aside, pair) in made {
+            folder.replace_pair(name, &aside, &pair)?;
+            let old = folder.of(&aside, "pem");
+            print_line(&format!("{}; the one before is {}", pair.what, old.display()));
         }
         print_line("copy both files to the server's machine, and send the server SIGHUP");
-        Ok(())
-    }
-
-    /// Replaces the pair of the server `name`, which is kept as `aside`; see the head of this file.
-    fn replace(
-        &self,
-        folder: &PkiFolder,
-        name: &str,
-        aside: &str,
-        pair: &Pair,
-    ) -> Result<(), Failure> {
-        for end in ["pem", "key"] {
-            let (from, to) = (folder.of(name, end), folder.of(aside, end));
-            // The link is there already if an earlier attempt was killed.
-            if from.exists() && !to.exists() {
-                fs::hard_link(&from, &to).map_err(|e| cannot(&to.display().to_string(), e))?;
-            }
-        }
-        let [certificate, key] = ["pem", "key"].map(|end| folder.of(name, end));
-        // Where certificates are made, the key may be missing.
-        let old_key = fs::read_to_string(&key).unwrap_or_default();
-        replace(&key, &format!("{}{old_key}", pair.key))?;
-        replace(&certificate, &pair.certificate)?;
-        replace(&key, &pair.key)?;
-        let (told, old) = (pair.told(&certificate, &key, self.term.days), folder.of(aside, "pem"));
-        print_line(&format!("{told}; the one before is {}", old.display()));
         Ok(())
     }
 }
 
 /// A certificate and its key, in PEM.
 struct Pair {
-    /// The DNS name in the certificate.
-    full: String,
+    /// What they are, and in which files they belong, for the operator.
+    what: String,
     certificate: String,
     key: String,
-}
-
-impl Pair {
-    /// Says what was written where.
-    fn told(&self, certificate: &Path, key: &Path, days: u32) -> String {
-        let (certificate, key) = (certificate.display(), key.display());
-        let days = plural(days as usize, "day");
-        format!("{certificate}: {}, valid for {days}; its key is {key}", self.full)
-    }
 }
 
 impl Revoke {
@@ -347,7 +313,30 @@ impl PkiFolder {
         hold(&mut params, wall, days);
         let made = params.signed_by(&key, issuer).map_err(|e| cannot(&full, e))?;
         self.judge(made.der(), &key, wall)?;
-        Ok(Pair { full, certificate: made.pem(), key: key.serialize_pem() })
+        let what = format!(
+            "{}: {full}, valid for {}; its key is {}",
+            self.of(name, "pem").display(),
+            plural(days as usize, "day"),
+            self.of(name, "key").display()
+        );
+        Ok(Pair { what, certificate: made.pem(), key: key.serialize_pem() })
+    }
+
+    /// Replaces the pair of the server `name`, which is kept as `aside`; see the head of this file.
+    fn replace_pair(&self, name: &str, aside: &str, pair: &Pair) -> Result<(), Failure> {
+        let [certificate, key] = ["pem", "key"].map(|end| self.of(name, end));
+        for (from, end) in [(&certificate, "pem"), (&key, "key")] {
+            let to = self.of(aside, end);
+            // The link is there already if an earlier attempt was killed.
+            if from.exists() && !to.exists() {
+                fs::hard_link(from, &to).map_err(|e| cannot(&to.display().to_string(), e))?;
+            }
+        }
+        // Where certificates are made, the key may be missing.
+        let old_key = fs::read_to_string(&key).unwrap_or_default();
+        replace(&key, &format!("{}{old_key}", pair.key))?;
+        replace(&certificate, &pair.certificate)?;
+        replace(&key, &pair.key)
     }
 
     /// Returns the issuer: the key in ca.key, with the name that `init` derived from it.

@@ -121,10 +121,10 @@ fn read_server<'t>(section: &Section<'t>, diagnostics: &mut Diagnostics<'_>) -> 
     for key in required.into_iter().filter(|key| *key != "peer" || !has_one_port) {
         section.require(key, diagnostics);
     }
-    let client = read_port(section, "client", "client_listen", diagnostics);
+    let client = read_port(section, "client", diagnostics);
     let peer = match has_one_port {
         true => client.clone(),
-        false => read_port(section, "peer", "peer_listen", diagnostics),
+        false => read_port(section, "peer", diagnostics),
     };
     let is_dialled = |peer: &PortDraft| !peer.at.get_ref().is_unspecified();
     if let Some(PortDraft { at, .. }) = peer.as_ref().filter(|peer| !is_dialled(peer)) {
@@ -143,16 +143,15 @@ fn read_server<'t>(section: &Section<'t>, diagnostics: &mut Diagnostics<'_>) -> 
     }
 }
 
-/// Reads one port from the two keys that describe it.
+/// Reads one port from the two keys that describe it, `key` and `key` with the ending `_listen`.
 fn read_port(
     section: &Section<'_>,
     key: &str,
-    listen_key: &str,
     diagnostics: &mut Diagnostics<'_>,
 ) -> Option<PortDraft> {
-    let at = section.dial_addr(key)?;
+    let (at, listen_key) = (section.dial_addr(key)?, format!("{key}_listen"));
     let listen = match at.get_ref() {
-        _ if section.has(listen_key) => section.address(listen_key)?,
+        _ if section.has(&listen_key) => section.address(&listen_key)?,
         DialAddr::Ip(address) => Spanned::new(at.span(), *address),
         DialAddr::Name { port, .. } => {
             let what =

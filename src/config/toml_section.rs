@@ -253,18 +253,14 @@ impl<'t> FoundValue<'t> {
                 );
                 (format!("{name} cannot be {}", quoted(text)), remedy)
             }
-            (ValueType::Address, DeValue::String(text)) => match parse_address(text) {
-                Ok(_) => return true,
-                Err((what, remedy)) => {
-                    (format!("{name} {} {what}", quoted(text)), remedy.to_owned())
-                }
-            },
-            (ValueType::Host, DeValue::String(text)) => match DialAddr::parse(text) {
-                Ok(_) => return true,
-                Err((what, remedy)) => {
-                    (format!("{name} {} {what}", quoted(text)), remedy.to_owned())
-                }
-            },
+            (kind @ (ValueType::Address | ValueType::Host), DeValue::String(text)) => {
+                let fault = match kind {
+                    ValueType::Host => DialAddr::parse(text).err(),
+                    _ => parse_address(text).err(),
+                };
+                let Some((what, remedy)) = fault else { return true };
+                (format!("{name} {} {what}", quoted(text)), remedy.to_owned())
+            }
             (ValueType::Choice(words), DeValue::String(text)) => {
                 if words.contains(&text.as_ref()) {
                     return true;
@@ -289,16 +285,12 @@ impl<'t> FoundValue<'t> {
 
     fn is_of_another_type(&self, key: &Key, diagnostics: &mut Diagnostics<'_>) {
         let wanted = match key.kind {
-            ValueType::Text
-            | ValueType::Name
-            | ValueType::Address
-            | ValueType::Host
-            | ValueType::Choice(_) => "text",
             ValueType::Texts => "a list of texts",
             ValueType::Flag => "true or false",
             ValueType::Number(..) => "a whole number",
             ValueType::Table => "a table",
             ValueType::Tables => "a list of tables",
+            _ => "text",
         };
         let found = match self.value {
             DeValue::String(_) => "text",
@@ -318,13 +310,6 @@ impl<'t> FoundValue<'t> {
 fn remedy_for(key: &Key) -> String {
     let (name, example) = (key.name, key.example());
     match &key.kind {
-        ValueType::Text
-        | ValueType::Name
-        | ValueType::Address
-        | ValueType::Host
-        | ValueType::Choice(_) => {
-            format!("write it in quotes, as in {name} = \"{example}\"")
-        }
         ValueType::Texts => {
             format!("write a list of texts in brackets, as in {name} = [{example}]")
         }
@@ -336,6 +321,7 @@ fn remedy_for(key: &Key) -> String {
         ValueType::Tables => {
             format!("begin each table with a line [[{name}]], in double brackets")
         }
+        _ => format!("write it in quotes, as in {name} = \"{example}\""),
     }
 }
 

@@ -26,12 +26,10 @@ pub(super) struct Dial {
 pub(super) enum DialStage {
     /// Nothing: the neighbour is not dialled any more.
     Stopped,
-    /// The timer of the next attempt.
-    Waiting,
+    /// The timer of the next attempt, or the loss of the connection.
+    Idle,
     /// The lookup of the neighbour's host name.
     Resolving(LookupId),
     /// A connection to one of the addresses.
     Racing(Race),
-    /// Nothing: it has connected.
-    Connected,
 }

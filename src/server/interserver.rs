@@ -52,8 +52,8 @@ use std::time::Duration;
 
 pub(super) const NAME: &str = "Interserver";
 
-/// The versions of the peer protocol that this server speaks; `admission` says them as text. There is one so far, so a link
-/// need not note which one it uses.
+/// The versions of the peer protocol that this server speaks; a reason for a rejection in `admission` names them, too.
+/// There is one so far, so a link need not note which one it uses.
 pub const VERSIONS: RangeInclusive<u32> = 1..=1;
 
 /// Maximum invalid lines and complaints on one connection. One is a fault; a hundred are an attack on the log,

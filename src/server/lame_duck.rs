@@ -112,7 +112,7 @@ impl Member {
             self.neighbours.len(),
             if self.takes_reports() { "healthy" } else { "the journal is broken" },
         );
-        self.notify.tick(core.now(), &status);
+        self.notify.tick(&status);
         Timer::Notify.set(core, period);
     }
 }

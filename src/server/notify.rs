@@ -7,7 +7,7 @@
 //! ```text
 //!   journal is read ──▶ EXTEND_TIMEOUT_USEC, once a second      ready ──▶ READY=1
 //!   reload ──▶ RELOADING=1 and MONOTONIC_USEC, then READY=1     drain ──▶ STOPPING=1, EXTEND_TIMEOUT_USEC
-//!   tick ──▶ STATUS, if it has changed, once a second; WATCHDOG=1 at half of $WATCHDOG_USEC
+//!   tick ──▶ STATUS, if it has changed; WATCHDOG=1, if $WATCHDOG_USEC is set
 //! ```
 //!
 //! Sending never blocks. If the manager does not read, its socket's queue becomes full. Then a change of phase waits
@@ -22,7 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// The time between two ticks, unless the watchdog needs a shorter one, and the least time between two STATUS lines.
+/// The time between two ticks, unless the watchdog needs a shorter one.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How much time the manager grants from each EXTEND_TIMEOUT_USEC on. One slow sync of a disk takes less.
@@ -35,12 +35,10 @@ pub struct Notify {
     manager: Option<(UnixDatagram, SocketAddr)>,
     /// Half of the time after which the manager considers a silent server hung.
     watchdog: Option<Duration>,
-    watchdog_due: Moment,
     /// The lines of the last change of phase, until they are sent.
     owed: String,
     /// The last STATUS that was sent.
     status: String,
-    status_due: Moment,
     extension_due: Moment,
     /// CLOCK_MONOTONIC at the moment 0.
     monotonic: Duration,
@@ -114,27 +112,18 @@ impl Notify {
         }
     }
 
-    /// Sends what is due: a change of phase that could not be sent, `status` if it has changed, a sign of life.
-    pub(super) fn tick(&mut self, now: Moment, status: &str) {
+    /// Sends a change of phase that could not be sent, `status` if it has changed, and a sign of life for the watchdog.
+    pub(super) fn tick(&mut self, status: &str) {
         let mut lines = String::new();
-        let is_alive = self.watchdog.is_some() && now >= self.watchdog_due;
-        if is_alive {
+        if self.watchdog.is_some() {
             lines.push_str("WATCHDOG=1\n");
         }
-        let has_changed = status != self.status && now >= self.status_due;
-        if has_changed {
+        if status != self.status {
             // Writing to a String never fails.
             let _ = writeln!(lines, "STATUS={status}");
         }
-        if !self.send(&lines) {
-            return;
-        }
-        if has_changed {
+        if self.send(&lines) {
             status.clone_into(&mut self.status);
-            self.status_due = now + TICK;
-        }
-        if let Some(half) = self.watchdog.filter(|_| is_alive) {
-            self.watchdog_due = now + half;
         }
     }
 
@@ -204,14 +193,12 @@ mod tests {
             notify.ready();
         }
         while heard(&socket).is_some_and(|lines| lines == "X=1\n") {}
-        notify.tick(Moment::from_nanos(4_000_000_000), "sound");
+        notify.tick("sound");
         let told = "RELOADING=1\nMONOTONIC_USEC=103000000\nREADY=1\nSTATUS=sound\n";
         assert_eq!(heard(&socket).as_deref(), Some(told));
-        // A STATUS follows a change, after a second.
-        notify.tick(Moment::from_nanos(4_500_000_000), "broken");
-        notify.tick(Moment::from_nanos(5_000_000_000), "sound");
-        assert_eq!(heard(&socket), None);
-        notify.tick(Moment::from_nanos(5_100_000_000), "broken");
+        notify.tick("sound");
+        assert_eq!(heard(&socket), None, "it has not changed");
+        notify.tick("broken");
         assert_eq!(heard(&socket).as_deref(), Some("STATUS=broken\n"));
     }
 

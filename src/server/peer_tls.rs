@@ -24,8 +24,10 @@ use crate::net::tls::mutual::{CredentialError, Credentials, Mutual, dns_names};
 use crate::net::tls::{HandshakeLimit, Tls, pem};
 use crate::replication::{NeighbourId, neighbours::Neighbours};
 use herd_reactor::{CloseReason, ConnId, Core, Shared, UnixNanos};
-use rustls::pki_types::ServerName;
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
 use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -69,19 +71,24 @@ impl PeerTls {
         wall: UnixNanos,
     ) -> Result<PeerTls, Box<Diagnostic>> {
         let files = Files::of(settings, name);
-        let (mut credentials, key_mode) = files.read()?;
-        let first = credentials.remove(0);
-        let shown: Vec<Vec<u8>> = first.chain.iter().map(|der| der.as_ref().to_vec()).collect();
+        let (credentials, key_mode) = files.read()?;
+        let shown: Vec<Vec<u8>> =
+            credentials.chain.iter().map(|der| der.as_ref().to_vec()).collect();
         let own =
             CertInfo::of(&shown[0]).ok_or_else(|| files.no_certificate(&files.certificate))?;
-        let ends = first.authorities.iter().map(|der| CertInfo::of(der.as_ref()));
+        let ends = credentials.authorities.iter().map(|der| CertInfo::of(der.as_ref()));
         let ends = ends.collect::<Option<Vec<_>>>();
         let authority = ends.and_then(|all| all.into_iter().min_by_key(|info| info.not_after));
         let authority = authority.ok_or_else(|| files.no_certificate(&files.authority))?;
-        let others = credentials.into_iter().map(Mutual::new);
-        let mutual = others.fold(Mutual::new(first), |fits, other| fits.or(other));
-        let mutual = mutual.map_err(|why| files.unusable(&why))?;
-        mutual.verify(&shown, wall).map_err(|why| files.refused(&why, &own, &authority, wall))?;
+        let mutual = Mutual::new(credentials).map_err(|why| files.unusable(&why))?;
+        mutual.verify(&shown, wall).map_err(|why| match why {
+            webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => {
+                let (what, remedy) = untimely(&own, &authority, wall, name);
+                let what = format!("{} {what}", files.certificate.display());
+                Box::new(files.here.error(what, remedy))
+            }
+            why => files.refused(&why),
+        })?;
         let wanted = certificate_name(name, herd);
         let names = dns_names(&shown[0]);
         if !names.contains(&wanted) {
@@ -115,19 +122,17 @@ impl PeerTls {
     pub fn warnings(&self, wall: UnixNanos) -> Vec<Diagnostic> {
         let files = Files::of(&self.settings, &self.name);
         let mut warnings = Vec::new();
-        let ending = [(&files.certificate, &self.own), (&files.authority, &self.authority)];
-        for (file, info) in ending {
+        let renew = format!(
+            "run \"herd pki renew {}\" where ca.key is, copy certificate and key here, and send the server SIGHUP",
+            self.name
+        );
+        let replace = "replace the authority before it expires (docs/peer-tls.md)".to_owned();
+        let own = (&files.certificate, &self.own, renew);
+        for (file, info, remedy) in [own, (&files.authority, &self.authority, replace)] {
             let days = info.days_left(wall);
             if days <= DAYS_LEFT_MIN {
                 let days = plural(days as usize, "day");
                 let what = format!("{}: {days} left", file.display());
-                let remedy: &str = match file == &files.certificate {
-                    true => &format!(
-                        "run \"herd pki renew {}\" where ca.key is, copy certificate and key here, and send the server SIGHUP",
-                        self.name
-                    ),
-                    false => "replace the authority before it expires (docs/peer-tls.md)",
-                };
                 warnings.push(self.settings.here.warning(what, remedy));
             }
         }
@@ -248,23 +253,22 @@ impl Files {
         }
     }
 
-    /// Reads all files; also returns the mode of the key's file. That file may hold several keys, of which one fits the
-    /// certificate, as while `herd pki renew` replaces the pair: there is one result for each.
-    fn read(&self) -> Result<(Vec<Credentials>, u32), Box<Diagnostic>> {
+    /// Reads all files; also returns the mode of the key's file.
+    fn read(&self) -> Result<(Credentials, u32), Box<Diagnostic>> {
         let authorities = self.objects(&self.authority, "certificate")?.0;
         let chain = self.objects(&self.certificate, "certificate")?.0;
-        let (keys, key_mode) = self.objects(&self.key, "private key")?;
+        let (mut keys, key_mode) = self.objects(&self.key, "private key")?;
+        // While `herd pki renew` replaces the pair, the file has two keys.
+        let provider = ring::default_provider();
+        let fits = |key: &PrivateKeyDer<'static>| {
+            CertifiedKey::from_der(Vec::clone(&chain), key.clone_key(), &provider).is_ok()
+        };
+        let key = keys.swap_remove(keys.iter().position(fits).unwrap_or(0));
         let crls = match self.revoked.exists() {
             false => Vec::new(),
             true => self.objects(&self.revoked, "revocation list")?.0,
         };
-        let with = |key| Credentials {
-            authorities: Vec::clone(&authorities),
-            chain: Vec::clone(&chain),
-            key,
-            crls: Vec::clone(&crls),
-        };
-        Ok((keys.into_iter().map(with).collect(), key_mode))
+        Ok((Credentials { authorities, chain, key, crls }, key_mode))
     }
 
     /// Reads the objects of one file, of which there is at least one, and the file's mode.
@@ -313,25 +317,15 @@ impl Files {
         }
     }
 
-    /// The fault of the server's certificate, `own`, for which every neighbour would reject it at `wall`.
-    fn refused(
-        &self,
-        why: &webpki::Error,
-        own: &CertInfo,
-        authority: &CertInfo,
-        wall: UnixNanos,
-    ) -> Box<Diagnostic> {
+    /// The fault of the server's certificate, but for its dates, for which every neighbour would reject it.
+    fn refused(&self, why: &webpki::Error) -> Box<Diagnostic> {
         use webpki::Error::{
-            CaUsedAsEndEntity, CertExpired, CertNotValidYet, CertRevoked, EmptyEkuExtension,
-            UnknownIssuer, UnknownRevocationStatus,
+            CaUsedAsEndEntity, CertRevoked, EmptyEkuExtension, UnknownIssuer,
+            UnknownRevocationStatus,
         };
         let certificate = self.certificate.display();
         let what = match why {
             CaUsedAsEndEntity => format!("{certificate} is a CA certificate (CA:TRUE)"),
-            CertExpired { .. } | CertNotValidYet { .. } => {
-                let (what, remedy) = untimely(own, authority, wall, &self.name);
-                return Box::new(self.here.error(format!("{certificate} {what}"), remedy));
-            }
             CertRevoked => format!("{certificate} is revoked"),
             EmptyEkuExtension => {
                 format!("{certificate} is not valid for both uses, serverAuth and clientAuth")

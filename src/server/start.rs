@@ -34,9 +34,9 @@ impl Member {
         member.counters.since = core.now();
         (member.config.loaded_at, member.config.last_attempt) = (core.wall(), core.wall());
         let server = member.server.clone();
-        let tcp_fails = |keys: [&str; 2], found: &DialAddr, address: SocketAddr, e: io::Error| {
+        let tcp_fails = |key: &str, found: &DialAddr, address: SocketAddr, e: io::Error| {
             let (name, port) = (&server.name, address.port());
-            let key = keys[usize::from(*found != DialAddr::Ip(address))];
+            let end = if *found == DialAddr::Ip(address) { "" } else { "_listen" };
             let remedy = match e.kind() {
                 io::ErrorKind::AddrInUse => format!(
                     "end the process that \"ss -ltnp 'sport = :{port}'\" shows, or write another port"
@@ -45,13 +45,13 @@ impl Member {
                 _ => "write an address of this machine".to_owned(),
             };
             let what = format!(
-                "{name} cannot listen on {key} = \"{address}\": {e}; {remedy} as {key} of {name} in the topology"
+                "{name} cannot listen on {key}{end} = \"{address}\": {e}; {remedy} as {key}{end} of {name} in the topology"
             );
             io::Error::new(e.kind(), what)
         };
         let (peer_port, peer) = reactor
             .listen_tcp(server.peer_listen, Box::new(InterserverFactory))
-            .map_err(|e| tcp_fails(["peer", "peer_listen"], &server.peer, server.peer_listen, e))?;
+            .map_err(|e| tcp_fails("peer", &server.peer, server.peer_listen, e))?;
         if let Some(folder) = reactor.state().status_folder.clone() {
             let path = socket_path(&folder, &server.name);
             reactor.listen_unix(&path, Box::new(status_factory)).map_err(|e| {
@@ -60,10 +60,9 @@ impl Member {
                 io::Error::new(e.kind(), what)
             })?;
         }
-        let (client_port, client) =
-            reactor.listen_tcp(server.client_listen, Box::new(ChatserverFactory)).map_err(|e| {
-                tcp_fails(["client", "client_listen"], &server.client, server.client_listen, e)
-            })?;
+        let (client_port, client) = reactor
+            .listen_tcp(server.client_listen, Box::new(ChatserverFactory))
+            .map_err(|e| tcp_fails("client", &server.client, server.client_listen, e))?;
         let (member, core) = reactor.parts();
         member.watch_certificates(core);
         member.dial_all(core);

@@ -166,7 +166,10 @@ impl Interserver {
 
     pub(super) fn say_hello(&self, cx: &mut Cx<'_>) {
         let Member { server, herd_name, neighbours, .. } = &*cx.state;
-        let mut options: Vec<(&[u8], &[u8])> = vec![(SPEAKS, b"1-1")];
+        // A server that does not know `speaks` looks at the lowest version, for the only one that it speaks.
+        let (lowest, highest) = VERSIONS.into_inner();
+        let range = format!("{lowest}-{highest}");
+        let mut options: Vec<(&[u8], &[u8])> = vec![(SPEAKS, range.as_bytes())];
         if neighbours.acks.is_some() {
             options.push((ACK, b"1"));
         }
@@ -174,8 +177,6 @@ impl Interserver {
             options.push((BYE, b"1"));
         }
         let mut hello = Vec::new();
-        // A server that does not know `speaks` looks here for the only version that it speaks.
-        let lowest = *VERSIONS.start();
         write_hello(&mut hello, server.name.as_bytes(), herd_name.as_bytes(), lowest, &options);
         self.say(cx, hello);
     }

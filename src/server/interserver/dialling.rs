@@ -1,11 +1,11 @@
 //! Dials the neighbours, each again and again.
 //!
 //! ```text
-//!               ┌──────────────────────────── an address ─┐
-//!   Waiting ────┴─ a name ─▶ Resolving ──its addresses──▶ Racing ──the first──▶ Connected
-//!      ▲                         │ none                     │ all failed            │ lost
-//!      └─────────────────────────┴──────────────────────────┴───────────────────────┘
-//!                       the next attempt follows after the backoff
+//!            ┌──────────────────────────── an address ─┐
+//!   Idle ────┴─ a name ─▶ Resolving ──its addresses──▶ Racing ──the first──▶ Idle, connected
+//!    ▲                        │ none                     │ all failed             │ lost
+//!    └────────────────────────┴──────────────────────────┴────────────────────────┘
+//!                    the next attempt follows after the backoff
 //! ```
 //!
 //! A name is looked up at each attempt, because an address that was right an hour ago may be another machine's now. A
@@ -49,7 +49,7 @@ impl Member {
         let due: Vec<_> = due.map(|(id, _)| id).filter(|id| !is_dialled(*id)).collect();
         for id in due {
             let number = self.dials.get(&id).map_or(0, |dial| dial.number);
-            let (backoff, stage) = (self.backoff(), DialStage::Waiting);
+            let (backoff, stage) = (self.backoff(), DialStage::Idle);
             self.dials.insert(id, Dial { backoff, failures: 0, number, stage });
             self.dial(core, id);
         }
@@ -64,10 +64,9 @@ impl Member {
         }
     }
 
-    /// Begins an attempt to connect to the neighbour `id`, if one is due and this server does not stop.
+    /// Begins an attempt to connect to the neighbour `id`, unless this server stops.
     fn dial(&mut self, core: &mut Core<Member>, id: NeighbourId) {
-        let is_due = |dial: &Dial| matches!(dial.stage, DialStage::Waiting);
-        if core.is_stopping() || !self.dials.get(&id).is_some_and(is_due) {
+        if core.is_stopping() {
             return;
         }
         let stage = match self.neighbours.get(id).server.peer.clone() {
@@ -135,30 +134,33 @@ impl Member {
         }
     }
 
-    /// Counts and logs a failed attempt, and sets the timer for the next one. A neighbour may be down for days, so only
-    /// attempts whose number is a power of two are logged at INFO, the others at DEBUG.
+    /// Counts and logs a failed attempt, and sets the timer for the next one, unless this server stops. A neighbour may be
+    /// down for days, so only attempts whose number is a power of two are logged at INFO, the others at DEBUG.
     fn dial_failed(&mut self, core: &mut Core<Member>, id: NeighbourId, why: &str) {
-        let retry = self.dial_later(core, id);
+        let Some(delay) = self.dial_later(core, id) else { return };
         let Some(dial) = self.dials.get_mut(&id) else { return };
         dial.failures += 1;
         self.counters.dial_failures += 1;
         let (name, failures) = (&self.neighbours.get(id).server.name, dial.failures);
         let level = if failures.is_power_of_two() { log::Level::Info } else { log::Level::Debug };
-        let next =
-            retry.map_or_else(|| "no retry".to_owned(), |delay| format!("retry in {delay:.1?}"));
         log::log!(
             level,
             event = "cannot_connect", neighbour:% = name, reason:% = why;
-            "{NAME}: {name}: cannot connect: {why}; attempt {failures}, {next}"
+            "{NAME}: {name}: cannot connect: {why}; attempt {failures}, retry in {delay:.1?}"
         );
     }
 
     /// Sets the timer for the next attempt. Returns the delay; `None` if the server stops, and dials no more.
     fn dial_later(&mut self, core: &mut Core<Member>, id: NeighbourId) -> Option<Duration> {
         let dial = self.dials.get_mut(&id).filter(|_| !core.is_stopping())?;
-        dial.stage = DialStage::Waiting;
+        dial.stage = DialStage::Idle;
         let delay = dial.backoff.next(core.random());
-        core.call_later(delay, move |member: &mut Member, core| member.dial(core, id));
+        let number = dial.number;
+        core.call_later(delay, move |member: &mut Member, core| {
+            if member.dial_of((id, number)).is_some() {
+                member.dial(core, id);
+            }
+        });
         Some(delay)
     }
 }
@@ -182,7 +184,7 @@ impl Factory<Member> for Dialler {
         if !race.won(cx.core, self.attempt) {
             return None;
         }
-        dial.stage = DialStage::Connected;
+        dial.stage = DialStage::Idle;
         let after = match std::mem::take(&mut dial.failures) {
             0 => String::new(),
             failures => format!(" after {}", plural(failures as usize, "failed attempt")),
