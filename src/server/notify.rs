@@ -130,7 +130,10 @@ impl Notify {
     /// Sends the change of phase that is owed, and `lines`, as one datagram. Returns whether there was nothing to send
     /// or the manager's queue has it. The first failure is logged, and the first success after one.
     fn send(&mut self, lines: &str) -> bool {
-        let Some((ours, manager)) = &self.manager else { return true };
+        let Some((ours, manager)) = &self.manager else {
+            self.owed.clear();
+            return true;
+        };
         if self.owed.is_empty() && lines.is_empty() {
             return true;
         }
