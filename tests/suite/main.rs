@@ -1,7 +1,7 @@
 //! The tests of the whole program, in one binary, because each binary links the program again.
 //!
-//! A module here is named after the module of `src/` that it tests. Seven have no module of their own in `src/`: `herd`
-//! (real processes), `simulation` and `attack` test the whole program; `documentation`, `layers`, `packages` and
+//! A module here is named after the module of `src/` that it tests. Eight have no module of their own in `src/`: `herd`
+//! (real processes), `simulation` and `attack` test the whole program; `documentation`, `layers`, `operating`, `packages` and
 //! `fuzz_corpora` test the repository. tests/README.md says where to write a test and how to run one.
 
 #[path = "../support/mod.rs"]
@@ -24,6 +24,7 @@ mod log;
 mod net {
     mod dns;
 }
+mod operating;
 mod packages;
 mod places {
     mod faults;

@@ -25,7 +25,7 @@ fn with_journal(sync: &str) -> Setup {
 
 /// Reports some clients with growing stamps, from `from + 1` on, until the server is gone. Counts acknowledged reports.
 /// Returns the last stamp that was sent, and each client's newest acknowledged stamp.
-fn load(client: &Client, from: u64, count: &AtomicU64) -> (u64, BTreeMap<u64, u64>) {
+pub(super) fn load(client: &Client, from: u64, count: &AtomicU64) -> (u64, BTreeMap<u64, u64>) {
     const CLIENTS: u64 = 200;
     let (mut writer, mut reader) = (client.writer(), client.writer());
     let writing = thread::spawn(move || {
@@ -151,7 +151,7 @@ fn the_status_tells_what_has_happened_to_the_journal_and_every_metric() {
     }
 }
 
-fn run(args: &[&str], path: &Path) -> (Option<i32>, String, String) {
+pub(super) fn run(args: &[&str], path: &Path) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
     let output = command.arg("journal").args(args).arg(path).output().expect("it can be run");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");

@@ -20,10 +20,12 @@
 #![cfg(all(target_os = "linux", feature = "embedded-places"))]
 
 mod addresses;
+mod backup;
 mod connections;
 mod ends;
 mod failures;
 mod flooding;
+mod hosts;
 mod iamat;
 mod interop_twisted;
 mod journal;
