@@ -24,7 +24,7 @@ failure.";
 pub(super) enum Exit {
     /// The command succeeded, or the server was stopped by SIGINT or SIGTERM.
     Ok = 0,
-    /// `herd client`: the server rejected the command.
+    /// `herd client`: the server rejected the command. `herd status --healthy`: a server is not healthy.
     Refused = 1,
     /// The command line is wrong.
     Usage = 64,
@@ -47,7 +47,7 @@ pub(super) enum Exit {
 impl Exit {
     const ALL: [(Exit, &str); 10] = [
         (Exit::Ok, "success, or stopped by SIGINT or SIGTERM"),
-        (Exit::Refused, "client: the server rejected a command, or a line from a pipe, with '? '"),
+        (Exit::Refused, "client: a command or line was rejected with '? '; status: not healthy"),
         (Exit::Usage, "the command line is wrong, or names a server that is not in the topology"),
         (Exit::Data, "a journal is damaged, or belongs to another server"),
         (Exit::Unavailable, "an address is in use, or a server or service cannot be reached"),

@@ -7,6 +7,7 @@ use super::topology_file::TopologyFile;
 use super::{in_columns, print_error, print_line};
 use crate::config::{Server, socket_path};
 use crate::log::one_line;
+use crate::server::exposition::exposition;
 use serde_json::Value;
 use socket2::{SockAddr, Socket};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// Maximum length of a reply that is read. Even in the largest herd, of 1,024 servers, a server's reply is shorter.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 /// Maximum links of a server that the table shows. Those that are down or have a backlog come first.
 const LINKS_MAX: usize = 16;
@@ -29,20 +30,33 @@ const LINKS_MAX: usize = 16;
 Examples:
   herd status
   herd status Alford --json
+  herd status Alford --prometheus
+  herd status Alford --healthy --linked 1
 
 It connects to the socket NAME.sock in the folder of [status], which its owner and group may use.
 `state` is a hash of the server's table: servers with equal tables have equal hashes.
 `journal` is sound or broken. While it is broken, the server rejects reports and tries to write a
 new file.
 It asks all servers at once; the timeout is for all of them together.
-Exits with 69 if a server did not reply.")]
+Exits with 69 if a server did not reply.
+With --healthy it prints one line for each server, and exits with 0 if all are healthy, with 69 if no
+server replied, and with 1 otherwise. docs/status.md explains all members and metrics.")]
 pub(super) struct Status {
     /// Servers of the topology. Write `--` before a name that begins with a dash [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Print one line of JSON for each server that replies
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["prometheus", "healthy"])]
     json: bool,
+    /// Print the metrics of the servers that reply, in Prometheus' text format
+    #[arg(long, conflicts_with = "healthy")]
+    prometheus: bool,
+    /// Exit with 0 if all servers are healthy, with 1 if not, and with 69 if none replied
+    #[arg(long)]
+    healthy: bool,
+    /// Demand at least this many linked neighbours of a healthy server
+    #[arg(long, value_name = "N", requires = "healthy")]
+    linked: Option<usize>,
     #[command(flatten)]
     patience: Patience,
 }
@@ -55,8 +69,8 @@ impl Status {
             let what = "[status] folder is \"\", so servers have no status sockets";
             return Err(Failure::new(Exit::Config, format!("{file}: {what}")));
         };
-        let mut rows = StatusRows::default();
-        let mut silent = 0;
+        let (mut rows, mut statuses) = (StatusRows::default(), Vec::new());
+        let (mut silent, mut unhealthy, all) = (0, 0, servers.len());
         let end = self.patience.end();
         let path = |server: &Server| socket_path(folder, &server.name);
         // All requests are sent before the first reply is read, so there is a socket for each server.
@@ -68,22 +82,32 @@ impl Status {
         let asked: Vec<_> = asked.collect();
         for (server, asked) in servers.into_iter().zip(asked) {
             let answer = answer(asked, &path(server), end.max(Instant::now() + A_MOMENT));
-            match answer.map_err(|e| told(&e, &path(server), self.patience)) {
-                Ok(answer) if self.json => print_line(&answer.to_string()),
-                Ok(answer) => rows.push(&server.name, &answer),
-                Err(why) => {
-                    silent += 1;
-                    if self.json {
-                        print_error(format_args!("herd: {}: {why}", server.name));
-                    }
-                    rows.push_silent(&server.name, &why);
+            let name = server.name.as_str();
+            let answer = answer.map_err(|e| told(&e, &path(server), self.patience));
+            silent += usize::from(answer.is_err());
+            match answer {
+                answer if self.healthy => {
+                    let reasons =
+                        answer.map_or_else(|e| vec![e.to_string()], |it| reasons(&it, self.linked));
+                    unhealthy += usize::from(!reasons.is_empty());
+                    print_line(&verdict(name, &reasons));
                 }
+                Ok(answer) if self.json => print_line(&answer.to_string()),
+                Ok(answer) if self.prometheus => statuses.push((name, answer)),
+                Ok(answer) => rows.push(name, &answer),
+                Err(why) if self.json || self.prometheus => {
+                    print_error(format_args!("herd: {name}: {why}"));
+                }
+                Err(why) => rows.rows.push(vec![name.to_owned(), why.to_string()]),
             }
         }
-        if !self.json {
+        if self.prometheus {
+            print_line(exposition(&statuses).trim_end());
+        } else if !self.json && !self.healthy {
             print_line(&rows.to_string());
         }
-        (silent == 0).then_some(()).ok_or(Failure::new(Exit::Unavailable, ""))
+        let exit = if self.healthy && silent < all { Exit::Refused } else { Exit::Unavailable };
+        (silent + unhealthy == 0).then_some(()).ok_or(Failure::new(exit, ""))
     }
 }
 
@@ -147,7 +171,11 @@ pub(super) fn answer_of(socket: &Socket, end: Instant) -> io::Result<Value> {
 
 /// The replies as a table for people.
 #[derive(Debug, Default)]
-struct StatusRows(Vec<Vec<String>>);
+struct StatusRows {
+    rows: Vec<Vec<String>>,
+    /// Why servers are not healthy, a line for each, below the table.
+    verdicts: Vec<String>,
+}
 
 impl StatusRows {
     fn push(&mut self, name: &str, answer: &Value) {
@@ -163,6 +191,11 @@ impl StatusRows {
                 links.split_off(LINKS_MAX).iter().filter(|link| link.ends_with(')')).count();
             links.push(format!("and {others} more, {troubled} of them with trouble"));
         }
+        let is_healthy = answer["health"]["healthy"].as_bool();
+        let health = is_healthy.map_or("-", |is_so| if is_so { "healthy" } else { "NOT HEALTHY" });
+        if is_healthy == Some(false) {
+            self.verdicts.push(verdict(name, &reasons(answer, None)));
+        }
         let row = [
             name.to_owned(),
             number("process"),
@@ -170,15 +203,32 @@ impl StatusRows {
             number("connected_clients"),
             number("known_clients"),
             state,
+            health.to_owned(),
             journal(&answer["journal"]).to_owned(),
             links.join(" "),
         ];
-        self.0.push(row.map(|cell| one_line(&cell).into_owned()).to_vec());
+        self.rows.push(row.map(|cell| one_line(&cell).into_owned()).to_vec());
     }
+}
 
-    fn push_silent(&mut self, name: &str, why: &io::Error) {
-        self.0.push(vec![name.to_owned(), why.to_string()]);
+/// Why a server is not healthy by its own judgement, or is not linked to `linked` neighbours; empty if it is both.
+fn reasons(status: &Value, linked: Option<usize>) -> Vec<String> {
+    let mut reasons = match status["health"]["reasons"].as_array() {
+        Some(reasons) => reasons.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        None => vec!["its status has no health: it may be an older version of herd".to_owned()],
+    };
+    let links = status["links"].as_array().map_or(&[][..], Vec::as_slice);
+    let (count, all) = (links.iter().filter(|link| link["linked"] == true).count(), links.len());
+    if let Some(wanted) = linked.filter(|wanted| count < *wanted) {
+        reasons.push(format!("linked to {count} of {all} neighbours, not to {wanted} (--linked)"));
     }
+    reasons
+}
+
+/// A line that says whether the server `name` is healthy, and why not.
+fn verdict(name: &str, reasons: &[String]) -> String {
+    let why = if reasons.is_empty() { "healthy".to_owned() } else { reasons.join("; ") };
+    one_line(&format!("{name}: {why}")).into_owned()
 }
 
 /// Returns `sound`, `broken`, or `-` for a server without a journal.
@@ -202,9 +252,10 @@ fn link(link: &Value) -> String {
 
 impl std::fmt::Display for StatusRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let head = ["server", "process", "up for", "clients", "known", "state", "journal", "links"];
-        let head = head.map(str::to_owned).to_vec();
-        f.write_str(in_columns(&[&[head], self.0.as_slice()].concat()).trim_end())
+        let head = "server,process,up for,clients,known,state,health,journal,links".split(',');
+        let head = head.map(str::to_owned).collect();
+        f.write_str(in_columns(&[&[head], self.rows.as_slice()].concat()).trim_end())?;
+        self.verdicts.iter().try_for_each(|verdict| write!(f, "\n{verdict}"))
     }
 }
 
@@ -288,7 +339,7 @@ mod tests {
             "Alford",
             &json!({
                 "process": 4711, "uptime_s": 61.9, "connected_clients": 2, "known_clients": 1000,
-                "state": "00ff00ff00ff00ff",
+                "health": {"healthy": true, "reasons": []}, "state": "00ff00ff00ff00ff",
                 "links": [
                     {"name": "Parker", "linked": true, "backlog_clients": 0},
                     {"name": "Welsh", "linked": false, "backlog_clients": 0},
@@ -296,18 +347,23 @@ mod tests {
                 ],
             }),
         );
-        for (name, sound) in [("Bolden", true), ("Parker", false)] {
-            rows.push(name, &json!({"process": 1, "state": "0", "journal": {"sound": sound}}));
-        }
-        rows.push_silent("Hamilton", &io::Error::other("it does not run here"));
+        // An older version tells no health.
+        rows.push("Bolden", &json!({"process": 1, "state": "0", "journal": {"sound": true}}));
+        let health =
+            json!({"healthy": false, "reasons": ["its journal is broken", "it is ending"]});
+        let parker =
+            json!({"process": 1, "state": "0", "health": health, "journal": {"sound": false}});
+        rows.push("Parker", &parker);
+        rows.rows.push(vec!["Hamilton".to_owned(), "it does not run here".to_owned()]);
         assert_eq!(
             rows.to_string(),
             "\
-server    process  up for  clients  known  state             journal  links
-Alford    4711     61s     2        1000   00ff00ff00ff00ff  -        Parker Welsh(down) Bolden(backlog 12)
-Bolden    1        0s      0        0      0                 sound
-Parker    1        0s      0        0      0                 broken
-Hamilton  it does not run here"
+server    process  up for  clients  known  state             health       journal  links
+Alford    4711     61s     2        1000   00ff00ff00ff00ff  healthy      -        Parker Welsh(down) Bolden(backlog 12)
+Bolden    1        0s      0        0      0                 -            sound
+Parker    1        0s      0        0      0                 NOT HEALTHY  broken
+Hamilton  it does not run here
+Parker: its journal is broken; it is ending"
         );
     }
 }

@@ -42,7 +42,7 @@ pub use self::scan::{RecordReceiver, Scan, scan};
 use self::file::JournalFile;
 use self::record::OVERHEAD_BYTES;
 use self::state::{Compacting, FileState, JournalState, JournalStep};
-use herd_reactor::{LogThrottle, Moment};
+use herd_reactor::{Histogram, LogThrottle, Moment};
 use log::Level;
 use std::io;
 use std::path::PathBuf;
@@ -102,12 +102,16 @@ pub trait Snapshot {
 pub struct JournalCounts {
     /// Lines noted.
     pub records: u64,
+    /// Bytes of records written to the file, without those that a compaction writes.
+    pub bytes: u64,
     /// Syncs of a file.
     pub syncs: u64,
     /// The duration of the last sync.
     pub last_sync: Duration,
     /// The duration of the longest sync.
     pub longest_sync: Duration,
+    /// The durations of all syncs.
+    pub sync_durations: Histogram,
     /// Syncs that took longer than [`JournalSettings::slow_sync`].
     pub slow_syncs: u64,
     /// Compactions.
@@ -241,7 +245,10 @@ impl Journal {
     fn write_pending(&mut self) {
         if self.is_sound() && self.failure.is_none() && !self.pending.is_empty() {
             self.failure = self.file.append(&mut *self.disk, &self.pending).err();
-            self.written |= self.failure.is_none();
+            if self.failure.is_none() {
+                self.written = true;
+                self.counts.bytes += self.pending.len() as u64;
+            }
         }
         if let Some(new) = self.state.compaction() {
             new.append(&mut *self.disk, &self.pending);
@@ -274,6 +281,7 @@ impl Journal {
     /// Counts a sync, and logs it if it was slow.
     fn synced(&mut self, took: Duration, now: Moment) {
         self.counts.syncs += 1;
+        self.counts.sync_durations.add(took);
         self.counts.last_sync = took;
         self.counts.longest_sync = self.counts.longest_sync.max(took);
         if took > self.settings.slow_sync {

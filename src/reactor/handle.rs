@@ -17,7 +17,8 @@ use crate::queue::{ConnectKind, ListenAt, Posted, RunState, TimerCall};
 use crate::timers::{NotPending, TimerId, Timers};
 use crate::transport::{BUFFERED_BYTES_MAX, Phase, Step, Transport};
 use crate::{
-    ConnectOptions, LogThrottle, Moment, ReactorLimits, SplitMix64, ThrottleKey, UnixNanos,
+    ConnectOptions, Histogram, LogThrottle, Moment, ReactorLimits, SplitMix64, ThrottleKey,
+    UnixNanos,
 };
 use log::Level;
 use slab::Slab;
@@ -46,7 +47,11 @@ pub struct Core<S: Shared> {
     generation: u32,
     ports: u32,
     connectors: u64,
-    longest_lag: Duration,
+    longest_lag_nanos: u64,
+    lags: Histogram,
+    turns: Histogram,
+    /// When the last poll ended, and the present turn began.
+    pub(super) turn_began: Moment,
     pub(super) buffers: BufferPool,
     pub(super) throttle: LogThrottle,
     /// The timer that logs the counted warnings; set while any are counted.
@@ -69,7 +74,10 @@ impl<S: Shared> Core<S> {
             generation: 0,
             ports: 0,
             connectors: 0,
-            longest_lag: Duration::ZERO,
+            longest_lag_nanos: 0,
+            lags: Histogram::default(),
+            turns: Histogram::default(),
+            turn_began: now,
             buffers: BufferPool::default(),
             throttle: LogThrottle::default(),
             report: None,
@@ -92,10 +100,19 @@ impl<S: Shared> Core<S> {
     ///
     /// The lag is the longer of two times: from the end of a poll until everything that it found has been read, and
     /// from the time a timer was due until its turn began. An idle loop reports up to 1 ms, because polls sleep whole
-    /// milliseconds. The send before the poll counts only if a timer falls due meanwhile. Measuring takes no extra
-    /// reading of the clock.
+    /// milliseconds. The send before the poll counts only if a timer falls due meanwhile.
     pub fn take_longest_lag(&mut self) -> Duration {
-        std::mem::take(&mut self.longest_lag)
+        Duration::from_nanos(std::mem::take(&mut self.longest_lag_nanos))
+    }
+
+    /// The lag of each turn, as [`take_longest_lag`](Core::take_longest_lag) explains it. Reading resets nothing.
+    pub fn lags(&self) -> &Histogram {
+        &self.lags
+    }
+
+    /// The duration of each turn, without the poll. Their sum is the time that the loop was busy.
+    pub fn turn_durations(&self) -> &Histogram {
+        &self.turns
     }
 
     /// Returns 64 random bits. The [`Io`](crate::Io) seeds the generator: the same seed gives the same sequence.

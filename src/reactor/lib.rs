@@ -196,7 +196,8 @@
 //!
 //! ## A slow call delays every connection
 //!
-//! There is only one thread. [`Core::take_longest_lag`] returns the longest delay of the loop.
+//! There is only one thread. [`Core::take_longest_lag`] returns the longest delay of the loop, and
+//! [`Core::turn_durations`] and [`Core::lags`] count all of them.
 //!
 //! ```
 //! # use herd_reactor::testing::{MemoryIo, MemoryOptions};
@@ -215,6 +216,7 @@
 mod buffer_pool;
 mod connector;
 mod handle;
+mod histogram;
 pub mod io;
 mod limits;
 pub mod line_receiver;
@@ -230,6 +232,7 @@ mod transport;
 
 pub use self::connector::{Backoff, ConnectOptions};
 pub use self::handle::Core;
+pub use self::histogram::Histogram;
 pub use self::io::{Io, MioIo, Signal};
 pub use self::limits::ReactorLimits;
 pub use self::log_throttle::{LogThrottle, ThrottleKey};
@@ -376,11 +379,13 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             return Err(e);
         }
         self.flush();
-        // Timers take time, which the poll must not sleep again. A turn without timers saves reading the clock.
-        let now = if self.counts.timers > 0 { self.io.now() } else { self.core.now };
+        // The turn's calls take time, which the poll must not sleep again.
+        let now = self.io.now();
+        self.core.end_turn(now);
         let timeout = self.timeout(now);
         self.io.poll(timeout, &mut self.events)?;
         self.core.now = self.io.now();
+        self.core.turn_began = self.core.now;
         self.core.wall = self.io.wall();
         self.dispatch();
         Ok(())

@@ -457,6 +457,23 @@ pub enum CloseReason {
     ReactorStopped,
 }
 
+impl CloseReason {
+    /// The names under which the reasons are counted.
+    pub const NAMES: [&str; 6] = ["done", "lost", "aborted", "timeout", "failed", "stopped"];
+
+    /// The position of this reason in [`NAMES`](CloseReason::NAMES).
+    pub fn number(&self) -> usize {
+        match self {
+            CloseReason::ConnectionDone => 0,
+            CloseReason::ConnectionLost(_) | CloseReason::ConnectError(_) => 1,
+            CloseReason::ConnectionAborted => 2,
+            CloseReason::TimeoutError(_) => 3,
+            CloseReason::ProtocolFailed(_) => 4,
+            CloseReason::ReactorStopped => 5,
+        }
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

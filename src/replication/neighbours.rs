@@ -43,6 +43,8 @@ pub struct Neighbour {
     pub comparison: Comparison,
     /// The clients with a latest report that it has not been sent yet; empty while it is not connected.
     pub backlog: BacklogId,
+    /// The counts of this neighbour.
+    pub counts: NeighbourCounts,
     /// The AT lines taken from the neighbour, if it asked for acknowledgements.
     taken: Option<TakenLines>,
     /// Whether it has said BYE on its last link: it ends soon, or has ended.
@@ -51,6 +53,26 @@ pub struct Neighbour {
     replacements: Replacements,
     /// How often we have dialled the neighbour with success.
     dialled: Replacements,
+}
+
+/// What was counted of one neighbour, over all its links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NeighbourCounts {
+    /// Links made and lost.
+    pub link_changes: u64,
+    /// AT lines received from it, and written to it.
+    pub reports: [u64; 2],
+}
+
+/// What was counted of the comparisons with all neighbours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ComparisonCounts {
+    /// Comparisons that this server started.
+    pub started: u64,
+    /// Of these, the ones that had ended when the next was due.
+    pub finished: u64,
+    /// Lines of comparisons received and written.
+    pub lines: [u64; 2],
 }
 
 /// The AT lines taken on one connection, and how many of them have been acknowledged (`told`).
@@ -74,6 +96,8 @@ pub struct Neighbours {
     line: Vec<u8>,
     /// Whether an AT line was taken, since the last [`acknowledge`](Neighbours::acknowledge), that must be acknowledged.
     owes_acks: bool,
+    /// The counts of all comparisons.
+    pub comparisons: ComparisonCounts,
     /// The neighbours' acknowledgements, if replies wait for them.
     pub(crate) acks: Option<Acks>,
     /// The last batch of acknowledgements before a reload turned them off.
@@ -89,6 +113,7 @@ impl Neighbours {
             flood_buffer_bytes: topology.limits.flood_buffer_bytes,
             line: Vec::new(),
             owes_acks: false,
+            comparisons: ComparisonCounts::default(),
             last_batch: Batch::default(),
         };
         topology
@@ -114,6 +139,7 @@ impl Neighbours {
                     conn: None,
                     comparison: Comparison::default(),
                     backlog,
+                    counts: NeighbourCounts::default(),
                     taken: None,
                     is_leaving: false,
                     replacements: Replacements::default(),
@@ -236,6 +262,7 @@ impl Neighbours {
         } else if let Some(acks) = &mut self.acks {
             acks.linked(id);
         }
+        neighbour.counts.link_changes += 1;
         neighbour.comparison = Comparison::default();
         neighbour.taken = wants_acks.then(TakenLines::default);
         neighbour.is_leaving = false;
@@ -254,6 +281,7 @@ impl Neighbours {
             return;
         }
         neighbour.conn = None;
+        neighbour.counts.link_changes += 1;
         neighbour.comparison = Comparison::default();
         neighbour.taken = None;
         table.backlogs.clear(neighbour.backlog);
@@ -274,7 +302,7 @@ impl Neighbours {
         let bytes: usize = lines.iter().map(|line| line.len() + b"\r\n".len()).sum();
         // All backlogs are nearly always empty: one check for all neighbours saves a lookup in each.
         let are_empty = backlogs.are_empty();
-        for (number, neighbour) in self.neighbours.iter().enumerate() {
+        for (number, neighbour) in self.neighbours.iter_mut().enumerate() {
             let id = NeighbourId(number);
             let Some(conn) = neighbour.conn.filter(|_| from != Some(id)) else { continue };
             // Nearly always there is room for all lines, and one write takes them.
@@ -287,6 +315,7 @@ impl Neighbours {
                 }
                 if core.pending(conn) < self.flood_buffer_bytes {
                     send_lines(core, neighbour, conn, lines);
+                    neighbour.counts.reports[1] += lines.len() as u64;
                     if let Some(acks) = &mut self.acks {
                         acks.wrote(id, lines.len());
                     }
@@ -300,6 +329,7 @@ impl Neighbours {
 
     /// Starts a comparison of our table with that of `id`.
     pub fn compare<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
+        self.comparisons.started += 1;
         self.neighbours[id.0].comparison.begin();
         self.send_due(core, table, id);
     }
@@ -331,6 +361,7 @@ impl Neighbours {
         line: SyncMessage<'_>,
     ) {
         let clients = table.len();
+        self.comparisons.lines[0] += 1;
         self.neighbours[id.0].comparison.hear(line, table.digest(), clients);
         self.send_due(core, table, id);
     }
@@ -345,10 +376,12 @@ impl Neighbours {
             self.line.clear();
             neighbour.comparison.write_next(table.digest(), &mut self.line);
             send_lines(core, neighbour, conn, &[&self.line]);
+            self.comparisons.lines[1] += 1;
         }
         while core.pending(conn) < room {
             let Some(key) = table.backlogs.take_next(neighbour.backlog) else { break };
             send_lines(core, neighbour, conn, &[table.line(key)]);
+            neighbour.counts.reports[1] += 1;
             if let Some(acks) = &mut self.acks {
                 acks.wrote(id, 1);
             }
@@ -360,7 +393,9 @@ impl Neighbours {
 
     /// Counts valid AT lines from `id`, whether or not they were stored.
     pub(crate) fn took(&mut self, id: NeighbourId, lines: u64) {
-        if let Some(taken) = &mut self.neighbours[id.0].taken {
+        let neighbour = &mut self.neighbours[id.0];
+        neighbour.counts.reports[0] += lines;
+        if let Some(taken) = &mut neighbour.taken {
             taken.lines += lines;
             self.owes_acks = true;
         }

@@ -14,6 +14,7 @@ mod replies;
 
 use self::pace::Pace;
 use self::replies::{LoggedWhatsat, NAME, ReplyQueue};
+use super::counters::Door;
 use super::member::{Cx, LogName, Member, Message, limit_closes, log_line};
 use crate::config::{Limits, Seconds};
 use crate::log::Direction;
@@ -42,6 +43,7 @@ impl Factory<Member> for ChatserverFactory {
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
         if cx.state.counters.clients >= cx.state.clients_max {
+            cx.state.counters.refused[Door::Client as usize] += 1;
             cx.core.limit_hit("connections", cx.state.clients_max, 1, "clients turned away");
             return None;
         }
@@ -66,6 +68,7 @@ impl Factory<Member> for ChatserverFactory {
             LineLimits { line_bytes: limits.line_bytes, unfinished_line: limits.unfinished_line };
         cx.core.register_producer(cx.id, limits.send_buffer_bytes);
         cx.state.counters.clients += 1;
+        cx.state.counters.accepted[Door::Client as usize] += 1;
         Some(Box::new(LineReceiver::new(client, lines)))
     }
 }
@@ -140,6 +143,7 @@ impl LineProtocol<Member> for Chatserver {
                     ParseError::LocationBytes => Some(("location_bytes", limits.location_bytes)),
                     _ => None,
                 };
+                cx.state.counters.malformed_reports += u64::from(line.starts_with(b"IAMAT"));
                 if let Some((key, bytes)) = limit {
                     cx.core.limit_hit(key, bytes, 1, "commands refused");
                 }
@@ -210,6 +214,7 @@ impl LineProtocol<Member> for Chatserver {
             cx.state.addresses.leave(transport.addrs().peer.ip());
         }
         cx.state.counters.clients -= 1;
+        cx.state.counters.closed[Door::Client as usize][why.number()] += 1;
         let name = LogName::new(NAME, cx.id);
         log::info!(event = "disconnected", conn:% = name, reason:% = why; "{name}: disconnected: {why}");
     }
@@ -242,6 +247,7 @@ impl Chatserver {
         cx.state.set_window(cx.wall());
         let Context { core, state, .. } = cx;
         if is_too_far_ahead(iamat.stamp, received, state.limits.max_future) {
+            state.counters.report(Door::Client, MergeOutcome::Ahead);
             return Err(is_early(&state.limits, core));
         }
         if let Some(persist) = state.persist.as_ref().filter(|persist| !persist.is_sound()) {
@@ -251,7 +257,9 @@ impl Chatserver {
         let Member { server, table, .. } = &mut **state;
         let report = Report::taken(iamat, server.name.as_bytes(), received, reply);
         let line = report.line();
-        match table.merge(&report, ReportOrigin::Client) {
+        let (key, outcome) = table.merge(&report, ReportOrigin::Client);
+        state.counters.report(Door::Client, outcome);
+        match (key, outcome) {
             (Some(key), outcome) if outcome.is_news() => state.flood(core, &[key], &[line], None),
             // The report is not news, but a neighbour can acknowledge it only after it was sent the line.
             (Some(key), MergeOutcome::Same | MergeOutcome::Older)
@@ -303,6 +311,7 @@ impl Chatserver {
             radius_text: whatsat.radius.text.to_vec(),
         };
         let head = [report.line(), b"\n"].concat();
+        state.counters.command(Door::Client, b"WHATSAT", false);
         let ticket = state.place_queries.ask(core, *id, query);
         self.queue.get_or_insert_default().wait_for_places(ticket, head, whatsat.bound, question);
         self.pause_or_resume(cx);
@@ -311,6 +320,7 @@ impl Chatserver {
     /// Replies `? ` and a copy of the line, as the specification demands and the original servers do.
     fn refuse(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &dyn std::fmt::Display) {
         log::debug!("{}: refused: {why}", LogName::new(NAME, cx.id));
+        cx.state.counters.command(Door::Client, line, true);
         let mut reply = std::mem::take(&mut cx.state.scratch);
         reply.clear();
         write_refusal(&mut reply, line);

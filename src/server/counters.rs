@@ -1,13 +1,34 @@
 //! The counters that a server's connections update, as plain numbers. `metrics.rs` has the table of their names, units
 //! and help.
 
-use herd_reactor::Moment;
+use crate::table::MergeOutcome;
+use herd_reactor::{CloseReason, Moment, UnixNanos};
+
+/// The places where connections are accepted, in the order of the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The client port.
+    Client,
+    /// The peer port.
+    Peer,
+    /// The status socket.
+    Status,
+}
+
+/// The names of the [`Door`]s as values of labels.
+pub(super) const DOORS: [&str; 3] = ["client", "peer", "status"];
+
+/// The kinds of commands at the client port and at the peer port. SYNC stands for all lines of anti-entropy.
+pub(super) const COMMANDS: [&[&str]; 2] =
+    [&["IAMAT", "WHATSAT", "other"], &["AT", "HELLO", "PING", "ACK", "SYNC", "other"]];
 
 /// The counters of one server. They start at 0 with the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// The time when the server began to listen.
     pub since: Moment,
+    /// The same time by the wall clock.
+    pub started: UnixNanos,
     /// Connected clients.
     pub clients: u64,
     /// Open connections to the peer port.
@@ -16,10 +37,49 @@ pub struct Counters {
     pub silent_peers: u64,
     /// Open connections to the status socket.
     pub status_connections: u64,
+    /// Connections accepted, by [`Door`].
+    pub accepted: [u64; DOORS.len()],
+    /// Connections refused because of a limit, by [`Door`].
+    pub refused: [u64; DOORS.len()],
+    /// Accepted connections that were closed, by [`Door`] and reason.
+    pub closed: [[u64; CloseReason::NAMES.len()]; DOORS.len()],
+    /// Reports of clients and of neighbours, by [`MergeOutcome`].
+    pub reports: [[u64; MergeOutcome::COUNT]; 2],
+    /// Commands accepted and refused, by kind as in [`COMMANDS`], without the reports that were taken.
+    pub(super) commands: [[[u64; 2]; 6]; 2],
+    /// IAMAT lines that are not well-formed.
+    pub malformed_reports: u64,
     /// Replies that were sent before a neighbour acknowledged the report.
     pub unreplicated_replies: u64,
     /// Failed attempts to connect to a neighbour.
     pub dial_failures: u64,
     /// Records of the journal that were skipped at the start because they are stamped too far ahead.
     pub journal_records_ahead: u64,
+}
+
+impl Counters {
+    /// Counts a report that arrived at `door`.
+    #[inline]
+    pub(super) fn report(&mut self, door: Door, outcome: MergeOutcome) {
+        self.reports[usize::from(door != Door::Client)][outcome as usize] += 1;
+    }
+
+    /// Counts the command that `line` begins with, which has arrived at `door`; but not a report that was taken.
+    pub(super) fn command(&mut self, door: Door, line: &[u8], is_refused: bool) {
+        let word = line.trim_ascii_start().split(u8::is_ascii_whitespace).next();
+        let kinds = COMMANDS[door as usize];
+        let kind = kinds.iter().position(|kind| word == Some(kind.as_bytes()));
+        self.commands[door as usize][kind.unwrap_or(kinds.len() - 1)][usize::from(is_refused)] += 1;
+    }
+
+    /// Commands accepted and refused, by kind as in [`COMMANDS`].
+    pub(super) fn commands(&self) -> [[[u64; 2]; 6]; 2] {
+        let mut commands = self.commands;
+        for (commands, reports) in commands.iter_mut().zip(self.reports) {
+            commands[0][0] = reports[..MergeOutcome::TAKEN].iter().sum();
+        }
+        // A client's report that a limit keeps out has been counted with its reply.
+        commands[1][0][1] += self.reports[1][MergeOutcome::TAKEN..].iter().sum::<u64>();
+        commands
+    }
 }

@@ -35,6 +35,7 @@ mod link_state;
 pub use factories::InterserverFactory;
 
 use self::link_state::{LinkState, LinkStep, PeerProof};
+use super::counters::Door;
 use super::member::{Cx, LogName, Member, Message, limit_closes, log_line};
 use crate::log::{Direction, Party};
 use crate::replication::NeighbourId;
@@ -178,16 +179,21 @@ impl LineProtocol<Member> for Interserver {
             (LinkState::Linked(id), Ok(Command::Ack(count)))
                 if cx.state.acknowledged(id, count) =>
             {
+                cx.state.counters.command(Door::Peer, line, false);
                 cx.state.release_acked(cx.core);
             }
-            (LinkState::Linked(_), Ok(Command::Ping)) => {}
+            (LinkState::Linked(_), Ok(Command::Ping)) => {
+                cx.state.counters.command(Door::Peer, line, false);
+            }
             (LinkState::Linked(id), Ok(Command::Bye)) => {
+                cx.state.counters.command(Door::Peer, line, false);
                 log::info!("{}: it ends soon, and will close this link", self.who(cx));
                 cx.state.neighbours.said_bye(id);
             }
             (LinkState::Linked(id), Ok(Command::Compare(what)))
                 if !cx.state.neighbours.get(id).server.plain =>
             {
+                cx.state.counters.command(Door::Peer, b"SYNC", false);
                 self.compare(cx, id, what);
             }
             (LinkState::Stranger | LinkState::Dialled(_), Ok(Command::Hello(hello))) => {
@@ -301,6 +307,7 @@ impl LineProtocol<Member> for Interserver {
         }
         if !self.is_dialled {
             cx.state.counters.peer_connections -= 1;
+            cx.state.counters.closed[Door::Peer as usize][why.number()] += 1;
         }
         cx.state.counters.silent_peers -= u64::from(self.is_let_stay);
         debug_assert!(cx.state.counters.silent_peers <= cx.state.counters.peer_connections);
@@ -365,6 +372,7 @@ impl Interserver {
     fn sync_if_quiet(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
         let Member { neighbours, table, limits, sweeps, .. } = &mut *cx.state;
         if neighbours.is_quiet(cx.core, table, id) && !sweeps.are_giving() {
+            neighbours.comparisons.finished += 1;
             return self.sync(cx, id);
         }
         let delay = limits.sync.min(limits.ping);
@@ -388,7 +396,7 @@ impl Interserver {
     /// Handles AT: a neighbour passes on reports, at most [`LINES_AHEAD`]. Report: section 3.3.
     fn at(&self, cx: &mut Cx<'_>, reports: &[Option<Report<'_>>], from: Option<NeighbourId>) {
         cx.state.set_window(cx.wall());
-        let Member { table, neighbours, limits, .. } = &mut *cx.state;
+        let Member { table, neighbours, limits, counters, .. } = &mut *cx.state;
         let plain = from.is_none_or(|id| neighbours.get(id).server.plain);
         let origin = if plain { ReportOrigin::Plain } else { ReportOrigin::Server };
         // The waits for one client have nothing to overlap with.
@@ -399,6 +407,7 @@ impl Interserver {
             ([ClientKey::new(0); LINES_AHEAD], [&b""[..]; LINES_AHEAD], 0);
         for report in reports.iter().flatten() {
             let (key, outcome) = table.merge(report, origin);
+            counters.report(Door::Peer, outcome);
             let dropped = "reports from neighbours dropped";
             let limit = match outcome {
                 MergeOutcome::Expired => limits.expire_after.map(|it| ("expire_after_s", it.0)),
@@ -429,6 +438,7 @@ impl Interserver {
     }
 
     fn refuse(&self, cx: &mut Cx<'_>, line: &[u8]) {
+        cx.state.counters.command(Door::Peer, line, true);
         let mut refusal = Vec::new();
         write_refusal(&mut refusal, line);
         self.say(cx, refusal);

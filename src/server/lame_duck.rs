@@ -16,6 +16,7 @@
 //!
 //! Source: NATS' lame duck mode (server.go, lameDuckMode), HAProxy's close-spread-time.
 
+use super::health::unhealthy;
 use super::member::{Member, Message, ServerPhase, Timer};
 use crate::log::plural;
 use herd_reactor::{ConnId, Core, Moment};
@@ -99,18 +100,14 @@ impl Member {
         if self.phase == ServerPhase::Draining {
             self.notify.extend(core.now());
         }
-        let phase = match self.phase {
-            ServerPhase::Starting | ServerPhase::Serving => "",
-            ServerPhase::LameDuck => "lame duck: ",
-            ServerPhase::Draining => "draining: ",
-        };
         let linked = self.neighbours.iter().filter(|(_, link)| link.conn.is_some()).count();
+        let reasons = unhealthy(self, core.wall());
+        let health = if reasons.is_empty() { "healthy".to_owned() } else { reasons.join("; ") };
         let status = format!(
-            "{phase}clients: {} connected, {} known; neighbours: {linked} of {} linked; {}",
+            "clients: {} connected, {} known; neighbours: {linked} of {} linked; {health}",
             self.counters.clients,
             self.table.len(),
             self.neighbours.len(),
-            if self.takes_reports() { "healthy" } else { "the journal is broken" },
         );
         self.notify.tick(&status);
         Timer::Notify.set(core, period);

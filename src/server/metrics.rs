@@ -1,7 +1,10 @@
 //! One table of all metrics of a server: name, unit, help, and the function that reads the value.
 //!
-//! In: the server's state. Out: named numbers, from which the status JSON is written. To add a metric, write a
-//! row; its doc comment is its help.
+//! In: the server's state. Out: named numbers, from which the status JSON, and from it Prometheus' text, are written;
+//! and docs/status.md. To add a metric, write a row; its doc comment is its help.
+//!
+//! A row reads a number, or yes or no; or a text, which replaces the `*` in the row's labels; or an object of numbers,
+//! whose members do so; or a histogram.
 //!
 //! [`Counters`](super::counters::Counters) holds the counts of connections. Other modules count their own events, and a
 //! row reads them there: the clients that sweeps have forgotten, the journal's [`JournalCounts`], and the totals of
@@ -10,10 +13,15 @@
 //! Names follow Prometheus' conventions: base units, and `_total` for counters. A published name or member of the
 //! status JSON is never renamed.
 
+use super::counters::{COMMANDS, DOORS};
+use super::health::unhealthy;
 use super::member::Member;
+use super::resources;
 use crate::journal::JournalCounts;
 use crate::replication::neighbours::Neighbour;
-use herd_reactor::Core;
+use crate::table::MergeOutcome;
+use herd_reactor::{CloseReason, Core, Histogram};
+use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 /// One row of a table of metrics; `Read` reads its value, which is null where there is none.
@@ -21,10 +29,10 @@ use serde_json::{Value, json};
 pub struct Metric<Read> {
     /// The member of the status JSON; `journal.syncs` is the member `syncs` of `journal`.
     pub status: &'static str,
-    /// The name and the labels, as Prometheus writes them.
+    /// The name and the labels, as Prometheus writes them. The names of the value's members replace each `*`.
     pub name: &'static str,
-    /// The unit of the value: `bytes`, `seconds`, or empty for numbers of things and for yes and no. A member of the
-    /// status JSON that ends in `_ms` has milliseconds instead of seconds.
+    /// The unit of the value: `bytes`, `seconds`, `histogram` (of seconds), or empty for numbers of things and for yes
+    /// and no. A member of the status JSON that ends in `_ms` has milliseconds instead of seconds, one in `_days` days.
     pub unit: &'static str,
     /// The meaning of the value: one sentence, with blanks around it.
     pub help: &'static str,
@@ -37,9 +45,8 @@ impl<Read> Metric<Read> {
     pub(super) fn put(&self, json: &mut Value, value: Value) {
         let value = match self.unit {
             "seconds" => {
-                let per_second = if self.status.ends_with("_ms") { 1_000.0 } else { 1.0 };
-                let thousandths =
-                    value.as_f64().map(|seconds| (seconds * per_second * 1_000.0).round());
+                let factor = per_second(self.status, self.unit) * 1_000.0;
+                let thousandths = value.as_f64().map(|seconds| (seconds * factor).round());
                 json!(thousandths.map(|thousandths| thousandths / 1_000.0))
             }
             _ => value,
@@ -52,25 +59,74 @@ impl<Read> Metric<Read> {
     }
 }
 
+/// The value that the member `status` of the status JSON has for a second, if its unit is seconds; 1 otherwise.
+pub(super) fn per_second(status: &str, unit: &str) -> f64 {
+    match status.rsplit_once('_') {
+        Some((_, "ms")) if unit == "seconds" => 1_000.0,
+        Some((_, "days")) if unit == "seconds" => 1.0 / 86_400.0,
+        _ => 1.0,
+    }
+}
+
 /// Makes a table of metrics: the rows, and then the keys of the limits whose hits throttled warnings count.
 macro_rules! metrics {
     (
         $(#[$doc:meta])+ $table:ident: $type:ty;
         $($(#[doc = $help:literal])+ $status:literal, $name:literal, $unit:literal, $read:expr;)*
-        limits: $($(#[doc = $hits:literal])+ $key:literal;)*
+        $(limits: $($(#[doc = $hits:literal])+ $key:literal;)*)?
     ) => {
         $(#[$doc])+
         pub const $table: &[Metric<$type>] = &[
             $(Metric { status: $status, name: $name, unit: $unit, help: concat!($($help),+), read: $read },)*
-            $(Metric {
-                status: concat!("limit_hits.", $key),
-                name: concat!("herd_limit_hits_total{limit=\"", $key, "\"}"),
-                unit: "",
-                help: concat!($($hits),+),
-                read: |_, core| json!(core.throttled($key)),
-            },)*
         ];
+        $(
+            /// The limits whose hits are counted: the key of each, and what is counted.
+            pub const LIMITS: &[(&str, &str)] = &[$(($key, concat!($($hits),+))),*];
+        )?
     };
+}
+
+/// Reads a histogram: the number of values up to each bound in seconds, of all values, and their sum.
+fn histogram(histogram: &Histogram) -> Value {
+    json!({
+        "buckets": histogram.buckets().map(|(bound, count)| json!([bound, count])).collect::<Value>(),
+        "count": histogram.count(),
+        "sum_s": histogram.sum().as_secs_f64(),
+    })
+}
+
+/// Reads numbers with names.
+fn named<T: Into<Value>>(names: &[&str], numbers: impl IntoIterator<Item = T>) -> Value {
+    names.iter().copied().zip(numbers).collect()
+}
+
+/// Reads the reports of a port by their outcome.
+fn reports(counts: [u64; MergeOutcome::COUNT]) -> Value {
+    let [first, newer, same, older, full, late, early] = counts;
+    let outcomes = ["new", "same", "older", "full", "late", "early"];
+    named(&outcomes, [first + newer, same, older, full, late, early])
+}
+
+/// Reads the answers to questions by source and status.
+fn questions(member: &Member) -> Value {
+    let mut answers = json!({});
+    for ((source, status), count) in &member.place_queries.answers {
+        answers[source][status] = (*count).into();
+    }
+    answers
+}
+
+/// Reads the commands by port, kind and result.
+fn commands(member: &Member) -> Value {
+    let results = |counts: [_; 2]| named(&["ok", "refused"], counts);
+    let kinds = COMMANDS.iter().zip(member.counters.commands());
+    named(&DOORS, kinds.map(|(kinds, counts)| named(kinds, counts.map(results))))
+}
+
+/// Reads the time that a certificate has left; null without certificates.
+fn certificate_left(member: &Member, core: &Core<Member>, number: usize) -> Value {
+    let tls = member.peer_tls.as_ref();
+    json!(tls.map(|tls| tls.left(core.wall())[number].as_secs_f64()))
 }
 
 /// Reads a value from the journal's counts; null without a journal.
@@ -82,6 +138,26 @@ metrics! {
     /// The metrics of a server as a whole.
     METRICS: fn(&Member, &mut Core<Member>) -> Value;
 
+    /// Always 1 for Prometheus; the labels say which version of which server runs.
+    "version", "herd_build_info{version=\"*\"}", "", |_, _| json!(env!("CARGO_PKG_VERSION"));
+    /// Whether the server is healthy: it serves, its journal is sound, its log is written, its certificate is valid.
+    "health.healthy", "herd_healthy", "", |m, c| json!(unhealthy(m, c.wall()).is_empty());
+    /// The time when the server began to listen, since 1970.
+    "started_s", "process_start_time_seconds", "seconds", |m, _| json!(m.counters.started.0 as f64 / 1e9);
+    /// Memory in use (the resident set).
+    "resources.resident_bytes", "process_resident_memory_bytes", "bytes", |_, _| json!(resources::resident_bytes());
+    /// Processor time used.
+    "resources.cpu_s", "process_cpu_seconds_total", "seconds", |_, _| json!(resources::processor_time().as_secs_f64());
+    /// Open descriptors. Missing on Linux before 6.2 if there are more than 4,096.
+    "resources.open_fds", "process_open_fds", "", |_, _| json!(resources::open_descriptors());
+    /// Maximum open descriptors.
+    "resources.max_fds", "process_max_fds", "", |_, _| json!(getrlimit(Resource::Nofile).current);
+    /// The time that the loop was busy. Its rate is the share of a core: near 1 the loop cannot do more.
+    "busy_s", "herd_busy_seconds_total", "seconds", |_, c| json!(c.turn_durations().sum().as_secs_f64());
+    /// The duration of each turn of the loop, without the poll.
+    "turn_duration", "herd_turn_duration_seconds", "histogram", |_, c| histogram(c.turn_durations());
+    /// How late a ready connection or a due timer was served, once for each turn.
+    "loop_lag", "herd_loop_lag_seconds", "histogram", |_, c| histogram(c.lags());
     /// How long the server has run.
     "uptime_s", "herd_uptime_seconds", "seconds", |m, c| json!((c.now() - m.counters.since).as_secs_f64());
     /// The longest delay of a ready connection or a due timer since the last reading; each reading resets it.
@@ -92,6 +168,18 @@ metrics! {
     "peer_connections", "herd_connections{port=\"peer\"}", "", |m, _| json!(m.counters.peer_connections);
     /// Open connections to the status socket.
     "status_connections", "herd_connections{port=\"status\"}", "", |m, _| json!(m.counters.status_connections);
+    /// Connections accepted.
+    "connections.accepted", "herd_connections_accepted_total{port=\"*\"}", "", |m, _| named(&DOORS, m.counters.accepted);
+    /// Connections refused because of a limit. Those that found no free descriptor are in herd_limit_hits_total.
+    "connections.refused", "herd_connections_refused_total{port=\"*\"}", "", |m, _| named(&DOORS, m.counters.refused);
+    /// Accepted connections that were closed: done (cleanly), lost (the network), aborted, timeout, failed (the protocol), stopped.
+    "connections.closed", "herd_connections_closed_total{port=\"*\",reason=\"*\"}", "", |m, _| named(&DOORS, m.counters.closed.map(|closed| named(&CloseReason::NAMES, closed)));
+    /// Commands of clients and of neighbours. An AT that a limit keeps out of the table counts as refused; SYNC stands for all lines of comparisons.
+    "commands", "herd_commands_total{port=\"*\",kind=\"*\",result=\"*\"}", "", |m, _| commands(m);
+    /// Reports: new, same and older were taken; full, late and early were kept out by a limit.
+    "reports", "herd_reports_total{door=\"*\",outcome=\"*\"}", "", |m, _| named(&["client", "peer"], m.counters.reports.map(reports));
+    /// IAMAT lines that are not well-formed.
+    "malformed_reports", "herd_reports_total{door=\"client\",outcome=\"malformed\"}", "", |m, _| json!(m.counters.malformed_reports);
     /// Connections to the peer port that are silent and may belong to a plain neighbour.
     "silent_peers", "herd_silent_peers", "", |m, _| json!(m.counters.silent_peers);
     /// Clients whose latest report is stored.
@@ -104,10 +192,20 @@ metrics! {
     "forgotten_ahead", "herd_forgotten_clients_total{reason=\"ahead\"}", "", |m, _| json!(m.sweeps.forgotten_ahead);
     /// WHATSATs that wait for their places now.
     "waiting_whatsats", "herd_questions_waiting", "", |m, _| json!(m.place_queries.len());
+    /// Answers to WHATSATs, by the source that gave them and their status; each pair from its first answer on.
+    "questions.answers", "herd_questions_total{source=\"*\",status=\"*\"}", "", |m, _| questions(m);
+    /// The time from each WHATSAT to its answer by the loop's clock, which stands still within a turn.
+    "questions.duration", "herd_question_duration_seconds", "histogram", |m, _| histogram(&m.place_queries.durations);
     /// Requests to the source of places that failed.
     "failed_fetches", "herd_fetch_failures_total", "", |_, c| json!(c.throttled("fetch"));
     /// Replies that were sent before a neighbour acknowledged the report.
     "unreplicated_replies", "herd_unreplicated_replies_total", "", |m, _| json!(m.counters.unreplicated_replies);
+    /// Comparisons with neighbours that this server started.
+    "comparisons.started", "herd_comparisons_started_total", "", |m, _| json!(m.neighbours.comparisons.started);
+    /// Comparisons that this server started and that had ended when the next one was due.
+    "comparisons.finished", "herd_comparisons_finished_total", "", |m, _| json!(m.neighbours.comparisons.finished);
+    /// Lines of comparisons, without the AT lines that follow.
+    "comparisons.lines", "herd_comparison_lines_total{direction=\"*\"}", "", |m, _| named(&["in", "out"], m.neighbours.comparisons.lines);
     /// Failed attempts to connect to a neighbour.
     "dial_failures", "herd_dial_failures_total", "", |m, _| json!(m.counters.dial_failures);
     /// Invalid lines and complaints from neighbours.
@@ -116,16 +214,26 @@ metrics! {
     "rejected_peers", "herd_rejected_peers_total", "", |_, c| json!(c.throttled("rejected"));
     /// Log lines that could not be written.
     "dropped_log_lines", "herd_log_lines_dropped_total", "", |_, _| json!(crate::log::dropped());
+    /// Log lines that stderr lacks, because nothing reads it.
+    "dropped_stderr_lines", "herd_stderr_lines_dropped_total", "", |_, _| json!(crate::log::dropped_stderr());
     /// Whether the last attempt to reload the configuration succeeded, or none was made.
     "config.last_reload_successful", "herd_config_last_reload_successful", "", |m, _| json!(m.config.errors.is_empty());
+    /// The time until the server's certificate expires.
+    "certificates.own_left_days", "herd_certificate_left_seconds{certificate=\"own\"}", "seconds", |m, c| certificate_left(m, c, 0);
+    /// The time until the authority's certificate expires; of several, the first.
+    "certificates.authority_left_days", "herd_certificate_left_seconds{certificate=\"authority\"}", "seconds", |m, c| certificate_left(m, c, 1);
     /// Whether the journal is sound. While it is not, reports of clients are refused.
     "journal.sound", "herd_journal_sound", "", |m, _| journal(m, |_| m.takes_reports());
     /// Lines noted in the journal.
     "journal.records", "herd_journal_records_total", "", |m, _| journal(m, |j| j.records);
+    /// Bytes of these records that were written, without compactions.
+    "journal.bytes", "herd_journal_bytes_total", "bytes", |m, _| journal(m, |j| j.bytes);
     /// Records of the journal that were skipped at the start because they are stamped too far in the future.
     "journal.records_ahead", "herd_journal_records_ahead_total", "", |m, _| journal(m, |_| m.counters.journal_records_ahead);
     /// Syncs of the journal.
     "journal.syncs", "herd_journal_syncs_total", "", |m, _| journal(m, |j| j.syncs);
+    /// The duration of each sync of the journal, during which no client is served.
+    "journal.sync_duration", "herd_journal_sync_duration_seconds", "histogram", |m, _| journal(m, |j| histogram(&j.sync_durations));
     /// The duration of the last sync of the journal.
     "journal.last_sync_ms", "herd_journal_last_sync_seconds", "seconds", |m, _| journal(m, |j| j.last_sync.as_secs_f64());
     /// The duration of the longest sync of the journal.
@@ -138,6 +246,8 @@ metrics! {
     "journal.failures", "herd_journal_failures_total", "", |m, _| journal(m, |j| j.failures);
     /// Reports of clients that were refused because the journal is broken.
     "journal.refused_reports", "herd_reports_total{door=\"client\",outcome=\"journal\"}", "", |m, c| journal(m, |_| c.throttled("journal"));
+    /// How often each limit rejected, dropped or closed something; the label is its key.
+    "limit_hits", "herd_limit_hits_total{limit=\"*\"}", "", |_, c| LIMITS.iter().map(|(key, _)| (*key, c.throttled(key))).collect();
 
     limits:
     /// Clients turned away because the limit of connected clients is reached.
@@ -217,14 +327,17 @@ metrics! {
     NEIGHBOUR_METRICS: fn(&Member, &mut Core<Member>, &Neighbour) -> Value;
 
     /// Whether the neighbour is linked.
-    "linked", "herd_neighbour_up", "", |_, _, link| json!(link.conn.is_some());
+    "linked", "herd_neighbour_up{neighbour=\"*\"}", "", |_, _, link| json!(link.conn.is_some());
     /// Whether the neighbour has said that it ends soon, or has ended after that, and is not linked again.
-    "leaving", "herd_neighbour_leaving", "", |_, _, link| json!(link.is_leaving);
+    "leaving", "herd_neighbour_leaving{neighbour=\"*\"}", "", |_, _, link| json!(link.is_leaving);
+    /// Links to the neighbour made and lost: more than four changes in ten minutes mean that the link flaps.
+    "link_changes", "herd_neighbour_link_changes_total{neighbour=\"*\"}", "", |_, _, link| json!(link.counts.link_changes);
+    /// Reports (AT lines) received from the neighbour and written to it.
+    "at_lines", "herd_neighbour_reports_total{neighbour=\"*\",direction=\"*\"}", "", |_, _, link| named(&["in", "out"], link.counts.reports);
     /// Bytes that wait to be sent to the neighbour.
-    "pending_bytes", "herd_neighbour_pending_bytes", "bytes", |_, core, link| json!(link.conn.map_or(0, |conn| core.pending(conn)));
+    "pending_bytes", "herd_neighbour_pending_bytes{neighbour=\"*\"}", "bytes", |_, core, link| json!(link.conn.map_or(0, |conn| core.pending(conn)));
     /// Clients whose latest report the neighbour has not been sent yet.
-    "backlog_clients", "herd_neighbour_backlog_clients", "", |member, _, link| json!(member.table.backlogs.len(link.backlog));
-    limits:
+    "backlog_clients", "herd_neighbour_backlog_clients{neighbour=\"*\"}", "", |member, _, link| json!(member.table.backlogs.len(link.backlog));
 }
 
 #[cfg(test)]
@@ -247,19 +360,23 @@ mod tests {
         let names: BTreeSet<_> = rows.iter().map(|row| row[1]).collect();
         let members: BTreeSet<_> = rows.iter().map(|row| row[0]).collect();
         assert_eq!((names.len(), members.len()), (rows.len(), rows.len()));
+        let limits: BTreeSet<_> = LIMITS.iter().map(|(key, _)| key).collect();
+        assert_eq!(limits.len(), LIMITS.len());
     }
 
     #[test]
     fn every_name_says_its_unit_and_every_help_is_a_sentence() {
         for [status, name, unit, help] in rows() {
             let (family, labels) = name.split_once('{').unwrap_or((name, "\"}"));
-            assert!(family.starts_with("herd_") && labels.ends_with("\"}"), "{name}");
+            let is_ours = family.starts_with("herd_") || family.starts_with("process_");
+            assert!(is_ours && labels.ends_with("\"}"), "{name}");
             assert!(family.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            let family = family.trim_end_matches("_total");
             assert_eq!(family.ends_with("_bytes"), unit == "bytes", "{name}");
-            assert_eq!(family.ends_with("_seconds"), unit == "seconds", "{name}");
-            let is_time = ["_ms", "_s"].iter().any(|end| status.ends_with(end));
-            let is_limit = status.starts_with("limit_hits.");
-            assert_eq!(is_time && !is_limit, unit == "seconds", "{status}");
+            let is_time = ["seconds", "histogram"].contains(&unit);
+            assert_eq!(family.ends_with("_seconds"), is_time, "{name}");
+            let is_time = ["_ms", "_s", "_days"].iter().any(|end| status.ends_with(end));
+            assert_eq!(is_time, unit == "seconds", "{status}");
             let help = help.trim();
             assert!(help.starts_with(char::is_uppercase) && help.ends_with('.'), "{name}: {help}");
             assert!(help.contains(' '), "{name}: {help}");
@@ -309,7 +426,7 @@ mod tests {
         let mut files = Vec::new();
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
         let keys: BTreeSet<_> = files.iter().flat_map(|code| counted(code)).collect();
-        let limits = METRICS.iter().filter_map(|metric| metric.status.strip_prefix("limit_hits."));
+        let limits = LIMITS.iter().map(|(key, _)| *key);
         let own = include_str!("metrics.rs").split("#[cfg(test)]").next().unwrap();
         let own = own.split("throttled(\"").skip(1);
         let read = own.filter_map(|rest| rest.split_once("\"))")).map(|(key, _)| key);
@@ -330,11 +447,12 @@ mod tests {
         let mut report = json!({"journal": null, "none": null});
         metric("journal.last_sync_ms", "seconds").put(&mut report, json!(0.250_000_4));
         metric("known_bytes", "bytes").put(&mut report, json!(7));
+        metric("left_days", "seconds").put(&mut report, json!(129_600));
         metric("uptime_s", "seconds").put(&mut report, json!(1.49951));
         metric("none.syncs", "").put(&mut report, Value::Null);
         metric("none.last_sync_ms", "seconds").put(&mut report, Value::Null);
         let expected = json!({
-            "journal": {"last_sync_ms": 250.0}, "known_bytes": 7, "uptime_s": 1.5, "none": null
+            "journal": {"last_sync_ms": 250.0}, "known_bytes": 7, "left_days": 1.5, "uptime_s": 1.5, "none": null
         });
         assert_eq!(report, expected);
     }

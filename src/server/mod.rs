@@ -1,11 +1,14 @@
 //! One running server: what its connections share, and the protocols on its ports.
 //!
-//! * [`counters`] and [`metrics`]: what a server counts, and the table of all metrics.
+//! * [`counters`]: what a server counts.
 //! * [`place_queries`]: the WHATSATs that wait for their places.
 //! * [`member`]: the state that all connections of one server share.
 //! * `events`: the events of a server besides bytes: signals, timers, answers, the end of a turn.
 //! * [`notify`]: what a server tells its service manager.
 //! * `lame_duck`: the phases of a server, and its orderly ends.
+//! * [`health`]: whether a server is healthy.
+//! * `resources`: what the kernel counts of the process.
+//! * [`metrics`] and [`exposition`]: the table of all metrics, and Prometheus' text.
 //! * `sweep`: passes over the whole table, in slices.
 //! * [`persist`]: the server's journal, which outlives the process.
 //! * [`network`]: the server's resolver and connection pool, for sources that use the network.
@@ -23,6 +26,8 @@ pub mod config_state;
 pub mod counters;
 mod dials;
 mod events;
+pub mod exposition;
+pub mod health;
 pub mod interserver;
 mod lame_duck;
 pub mod member;
@@ -33,6 +38,7 @@ pub mod peer_tls;
 pub mod persist;
 pub mod place_queries;
 mod reload;
+mod resources;
 pub mod start;
 pub mod status;
 mod sweep;

@@ -118,6 +118,11 @@ impl PeerTls {
         self.authority.days_left(wall)
     }
 
+    /// The time until the server's certificate and the authority's expire; 0 if they have.
+    pub(super) fn left(&self, wall: UnixNanos) -> [Duration; 2] {
+        [self.own.left(wall), self.authority.left(wall)]
+    }
+
     /// Warnings about the files at `wall`: certificates that expire soon, and a key that others can read.
     pub fn warnings(&self, wall: UnixNanos) -> Vec<Diagnostic> {
         let files = Files::of(&self.settings, &self.name);

@@ -26,7 +26,7 @@ use crate::http::Response;
 use crate::places::{
     Answer, Fetch, Progress, Query, Retry, SearchFailure, SearchStatus, Source, Ticket,
 };
-use herd_reactor::{ConnId, Core, Moment, Shared, TimerId};
+use herd_reactor::{ConnId, Core, Histogram, Moment, Shared, TimerId};
 use log::Level;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -116,11 +116,18 @@ pub struct PlaceQueries {
     /// Cached answers, each with the time at which it expires.
     kept: BTreeMap<Vec<u8>, (Moment, SharedAnswer)>,
     last_ticket: u64,
+    /// The time from each question to its answer by the loop's clock: 0 for an answer within the same turn.
+    pub durations: Histogram,
+    /// The number of answers by source and status.
+    pub answers: BTreeMap<(&'static str, &'static str), u64>,
 }
+
+/// The connection that asked, and when.
+type Asker = (ConnId, Moment);
 
 #[derive(Debug)]
 struct PlaceQuery {
-    asker: ConnId,
+    asker: Asker,
     deadline: TimerId,
 }
 
@@ -152,6 +159,8 @@ impl PlaceQueries {
             unwanted: Vec::new(),
             kept: BTreeMap::new(),
             last_ticket: 0,
+            durations: Histogram::default(),
+            answers: BTreeMap::new(),
         }
     }
 
@@ -178,6 +187,19 @@ impl PlaceQueries {
     /// Whether no question waits.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
+    }
+
+    /// Counts and posts an answer.
+    fn post<S: AsksPlaces>(
+        &mut self,
+        core: &mut Core<S>,
+        (asker, asked): Asker,
+        answered: Answered,
+    ) {
+        let Answered(_, answer, origin) = &answered;
+        *self.answers.entry((origin.source, answer.status(1))).or_default() += 1;
+        self.durations.add(core.now() - asked);
+        core.post(asker, answered.into());
     }
 
     /// How many have been put to the source.
@@ -208,10 +230,10 @@ impl PlaceQueries {
         query: Query,
     ) -> Ticket {
         self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
+        let (ticket, asker) = (Ticket(self.last_ticket), (asker, core.now()));
         if self.has_room() {
             match self.put(core.now(), ticket, &query) {
-                Some((answer, origin)) => core.post(asker, Answered(ticket, answer, origin).into()),
+                Some((answer, origin)) => self.post(core, asker, Answered(ticket, answer, origin)),
                 None => self.open(core, ticket, asker),
             }
         } else if self.queue.len() < self.limits.queue {
@@ -226,7 +248,7 @@ impl PlaceQueries {
                 message: "Query limit reached; retry later.".to_owned(),
             };
             let answer = Arc::new(Answer::Failed(failure));
-            core.post(asker, Answered(ticket, answer, self.origin()).into());
+            self.post(core, asker, Answered(ticket, answer, self.origin()));
         }
         ticket
     }
@@ -268,7 +290,7 @@ impl PlaceQueries {
         AnswerOrigin { source: self.source.name(), is_cached: false }
     }
 
-    fn open<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket, asker: ConnId) {
+    fn open<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket, asker: Asker) {
         let deadline = core.call_later(self.limits.deadline, move |state: &mut S, core| {
             state.place_queries().expire(core, ticket);
         });
@@ -374,7 +396,7 @@ impl PlaceQueries {
         }
         for ticket in flight.tickets {
             if let Some(place_query) = self.close(core, ticket) {
-                core.post(place_query.asker, Answered(ticket, answer.clone(), origin).into());
+                self.post(core, place_query.asker, Answered(ticket, answer.clone(), origin));
             }
         }
         self.ask_next(core);
@@ -407,7 +429,7 @@ impl PlaceQueries {
     /// The source has answered `ticket`. If its connection is gone, the answer is dropped.
     pub fn answered<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket, answer: Answer) {
         let Some(place_query) = self.close(core, ticket) else { return };
-        core.post(place_query.asker, Answered(ticket, Arc::new(answer), self.origin()).into());
+        self.post(core, place_query.asker, Answered(ticket, Arc::new(answer), self.origin()));
         self.ask_next(core);
     }
 
@@ -454,7 +476,7 @@ impl PlaceQueries {
             if let Some((answer, origin)) = self.put(core.now(), ticket, &query)
                 && let Some(place_query) = self.close(core, ticket)
             {
-                core.post(place_query.asker, Answered(ticket, answer, origin).into());
+                self.post(core, place_query.asker, Answered(ticket, answer, origin));
             }
         }
     }

@@ -31,7 +31,7 @@ impl Member {
     /// The server cannot listen at one of its addresses; the error names it.
     pub fn start<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<ServerAddrs> {
         let (member, core) = reactor.parts();
-        member.counters.since = core.now();
+        (member.counters.since, member.counters.started) = (core.now(), core.wall());
         (member.config.loaded_at, member.config.last_attempt) = (core.wall(), core.wall());
         let server = member.server.clone();
         let tcp_fails = |key: &str, found: &DialAddr, address: SocketAddr, e: io::Error| {

@@ -1,7 +1,7 @@
 //! The status socket, on which a server reports its state to its operator. It is a Unix socket; its mode decides
 //! which users may connect.
 //!
-//! In: the line `STATUS`. Out: one line of JSON with the server's name, its number of clients, its links, and a
+//! In: the line `STATUS`. Out: one line of JSON with the server's name, its health, all its metrics, its links, and a
 //! hash of its table, so that servers can be compared without comparing their tables. In: `RELOAD`, or `RELOAD strict`.
 //! Out: one line of JSON with the outcome of the reload (`reload.rs`). Any other line is answered
 //! with `? ` and a copy, as everywhere in the herd. A connection whose line is too long, or does not end in time,
@@ -9,6 +9,8 @@
 //!
 //! Twisted has no counterpart; its manhole (twisted.conch) comes closest.
 
+use super::counters::Door;
+use super::health::unhealthy;
 use super::member::{Cx, LogName, Member, limit_closes};
 use super::metrics::{METRICS, NEIGHBOUR_METRICS};
 use crate::log;
@@ -33,10 +35,12 @@ const UNFINISHED_LINE: Duration = Duration::from_secs(10);
 /// Builds a [`StatusProtocol`] for each connection to the status socket.
 pub fn status_factory(cx: &mut Cx<'_>, _: SocketAddr) -> Option<LineReceiver<StatusProtocol>> {
     if cx.state.counters.status_connections >= ASKERS_MAX {
+        cx.state.counters.refused[Door::Status as usize] += 1;
         cx.core.limit_hit("ASKERS_MAX", ASKERS_MAX, 1, "connections of herd status turned away");
         return None;
     }
     cx.state.counters.status_connections += 1;
+    cx.state.counters.accepted[Door::Status as usize] += 1;
     let limits = LineLimits { line_bytes: LINE_BYTES, unfinished_line: UNFINISHED_LINE };
     Some(LineReceiver::new(StatusProtocol, limits))
 }
@@ -81,8 +85,9 @@ impl LineProtocol<Member> for StatusProtocol {
         Ok(())
     }
 
-    fn connection_lost(&mut self, cx: &mut Cx<'_>, _why: &herd_reactor::CloseReason) {
+    fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &herd_reactor::CloseReason) {
         cx.state.counters.status_connections -= 1;
+        cx.state.counters.closed[Door::Status as usize][why.number()] += 1;
     }
 }
 
@@ -94,7 +99,7 @@ fn reload(cx: &mut Cx<'_>, reply: &mut Vec<u8>, strict: bool) -> serde_json::Res
 
 /// The status: the server's identity, all [`METRICS`], and the [`NEIGHBOUR_METRICS`] of each link. Sizes are in bytes.
 /// `journal` is null if the server has no journal.
-fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
+pub fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
     let state = format!("{:016x}", member.table.state_hash());
     let member = &*member;
     let links = member.neighbours.iter().map(|(_, link)| {
@@ -105,12 +110,12 @@ fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
         status
     });
     let mut status = json!({
+        "links": links.collect::<Value>(),
+        "health": { "reasons": unhealthy(member, core.wall()) },
         "server": member.server.name,
         "herd": member.herd_name,
-        "version": env!("CARGO_PKG_VERSION"),
         "process": std::process::id(),
         "state": state,
-        "links": links.collect::<Value>(),
         "config": member.config.json(),
         "journal": null,
         "log": { "path": log::place(), "failing": log::failure(), "dropped": log::dropped() },

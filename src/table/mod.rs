@@ -84,6 +84,12 @@ pub enum MergeOutcome {
 }
 
 impl MergeOutcome {
+    /// The number of outcomes.
+    pub const COUNT: usize = 7;
+
+    /// The number of outcomes of reports that no limit keeps out; these come first.
+    pub const TAKEN: usize = 4;
+
     /// Whether the report was stored and must therefore be flooded.
     pub fn is_news(self) -> bool {
         matches!(self, MergeOutcome::First | MergeOutcome::Newer)

@@ -42,6 +42,7 @@ mod server {
     mod host_names;
     mod interserver;
     mod peer_tls;
+    mod status;
     mod transcripts;
 }
 mod simulation;

@@ -50,10 +50,14 @@ impl CertInfo {
         Some(CertInfo { serial: serial.to_vec(), not_before, not_after })
     }
 
+    /// The time until the last second of its validity; 0 then and later.
+    pub fn left(&self, UnixNanos(nanos): UnixNanos) -> Duration {
+        Duration::from_secs(self.not_after).saturating_sub(Duration::from_nanos(nanos))
+    }
+
     /// The number of whole days until the certificate expires; 0 on the last day and later.
-    pub fn days_left(&self, UnixNanos(nanos): UnixNanos) -> u64 {
-        let now = Duration::from_nanos(nanos).as_secs();
-        self.not_after.saturating_sub(now) / SECONDS_A_DAY
+    pub fn days_left(&self, wall: UnixNanos) -> u64 {
+        self.left(wall).as_secs() / SECONDS_A_DAY
     }
 
     /// The serial number in hexadecimal digits.

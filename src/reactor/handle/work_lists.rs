@@ -18,8 +18,15 @@ impl<S: Shared> Core<S> {
         self.timers.admit_new();
         let found = self.now;
         let waits_since = self.timers.earliest().map_or(found, |due| due.min(found));
-        self.longest_lag = self.longest_lag.max(now - waits_since);
+        let lag = now.as_nanos().saturating_sub(waits_since.as_nanos());
+        self.longest_lag_nanos = self.longest_lag_nanos.max(lag);
+        self.lags.add_nanos(lag);
         self.now = now;
+    }
+
+    /// Ends the turn at `now`, before the poll.
+    pub(crate) fn end_turn(&mut self, now: Moment) {
+        self.turns.add_nanos(now.as_nanos().saturating_sub(self.turn_began.as_nanos()));
     }
 
     /// The connection `id`, and the buffer pool.

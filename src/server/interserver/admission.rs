@@ -8,6 +8,7 @@ use super::link_state::{LinkState, LinkStep, PeerProof};
 use super::{Interserver, LinkTimer, NAME, VERSIONS};
 use crate::replication::NeighbourId;
 use crate::replication::replacements::{AT_ONCE, WITHIN};
+use crate::server::counters::Door;
 use crate::server::member::{Cx, LogName, Member};
 use crate::wire::command::{Hello, SPEAKS, common_version, write_hello};
 use herd_reactor::CloseReason;
@@ -121,7 +122,7 @@ impl Interserver {
         if !self.step(LinkStep::Identified(id)) {
             return;
         }
-        let Member { neighbours, table, limits, .. } = &mut *cx.state;
+        let Member { neighbours, table, limits, counters, .. } = &mut *cx.state;
         let server = &neighbours.get(id).server;
         let name = LogName::new(NAME, cx.id);
         log::info!(
@@ -131,6 +132,7 @@ impl Interserver {
         let (is_plain, ping, silence) = (server.plain, limits.ping, limits.silence);
         let replaced = neighbours.made(table, id, cx.id, wants_acks);
         if !is_plain {
+            counters.command(Door::Peer, b"HELLO", false);
             self.set(cx, LinkTimer::Ping, ping);
             self.set(cx, LinkTimer::Silence, silence);
         }

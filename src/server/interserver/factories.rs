@@ -5,6 +5,7 @@
 
 use super::link_state::LinkState;
 use super::{Interserver, NAME};
+use crate::server::counters::Door;
 use crate::server::member::{Cx, LogName, Member};
 use herd_reactor::line_receiver::{LineLimits, LineReceiver, Mode};
 use herd_reactor::{Factory, Protocol};
@@ -30,6 +31,7 @@ impl Factory<Member> for InterserverFactory {
     ) -> Option<Box<dyn Protocol<Member>>> {
         let most = CALLERS_MAX.max(2 * cx.state.neighbours.len() as u64);
         if cx.state.counters.peer_connections >= most {
+            cx.state.counters.refused[Door::Peer as usize] += 1;
             cx.core.limit_hit("CALLERS_MAX", most, 1, "connections turned away");
             return None;
         }
@@ -37,6 +39,7 @@ impl Factory<Member> for InterserverFactory {
         log::info!(event = "connected", conn:% = name, address:% = peer; "{name},{peer}: connected");
         let stranger = interserver(cx, LinkState::Stranger)?;
         cx.state.counters.peer_connections += 1;
+        cx.state.counters.accepted[Door::Peer as usize] += 1;
         let Member { peer_tls, limits, neighbours, .. } = &mut *cx.state;
         if let Some(tls) = peer_tls {
             // After a restart all neighbours dial at once, and none of them may close another one's handshake.

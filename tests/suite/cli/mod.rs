@@ -7,6 +7,8 @@
 //! tests and runs do not disturb each other.
 
 mod first_hour;
+#[cfg(feature = "embedded-places")]
+mod health;
 mod logs;
 mod patience;
 #[cfg(feature = "pki")]

@@ -140,12 +140,20 @@ fn the_status_tells_what_has_happened_to_the_journal_and_every_metric() {
     assert_eq!((&journal["records"], &journal["failures"]), (&1.into(), &0.into()), "{said}");
     assert_eq!(journal["sound"], true, "{said}");
     assert!(journal["syncs"].as_u64() >= Some(1), "{said}");
+    assert_eq!(journal["sync_duration"]["count"], journal["syncs"], "{said}");
+    assert!(journal["bytes"].as_u64() > Some(40), "{said}");
     assert!(journal["longest_sync_ms"].as_f64() > Some(0.0), "{said}");
     let has = |told: &Value, member: &str| {
         let path = format!("/{}", member.replacen('.', "/", 1));
         assert!(told.pointer(&path).is_some_and(|value| !value.is_null()), "{member}: {told}");
     };
-    METRICS.iter().for_each(|metric| has(&said, metric.status));
+    // The server has no certificates.
+    let is_there = |member: &&str| !member.starts_with("certificates.");
+    METRICS
+        .iter()
+        .map(|metric| metric.status)
+        .filter(is_there)
+        .for_each(|member| has(&said, member));
     for link in said["links"].as_array().expect("a list") {
         NEIGHBOUR_METRICS.iter().for_each(|metric| has(link, metric.status));
     }
@@ -716,6 +724,34 @@ fn with_always_a_limit_of_file_sizes_ends_the_server_with_74_as_a_full_device_do
     let status = eventually("it ends", || herd.process_mut(ALFORD).ended().ok_or("it runs"));
     assert_eq!(status.code(), Some(74), "{status}");
     herd.logged(ALFORD, &["ERROR", "journal: ", "cannot be written to"]);
+}
+
+#[test]
+fn a_server_whose_journal_stays_broken_says_that_it_is_not_healthy_and_why() {
+    let herd = with_small_files("sync = \"no\"").without_traffic_in_the_log().start();
+    let status = |option: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+        let output = command.args(["status", option, "--topology"]).arg(herd.topology()).output();
+        let output = output.expect("it can be run");
+        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+    };
+    assert_eq!(status("--healthy"), (Some(0), "Alford: healthy\n".to_owned()));
+    // Each client is new, so no file has room for the newest line of each.
+    let mut client = herd.client(ALFORD);
+    let mut number = 0;
+    while client.ask(format!("IAMAT c{number} {NOWHERE} 5")).starts_with(b"AT ") {
+        number += 1;
+    }
+    let reason =
+        "Alford: its journal is broken, so it refuses reports; see the ERROR lines of its log";
+    assert_eq!(status("--healthy"), (Some(1), format!("{reason}\n")));
+    let (code, shown) = status("--timeout=5");
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!((code, lines.len(), lines[2]), (Some(0), 3, reason), "{shown}");
+    assert!(lines[1].contains("  NOT HEALTHY  broken"), "{shown}");
+    let health = &herd.status(ALFORD)["health"];
+    assert_eq!(health["healthy"], false, "{health}");
+    assert_eq!(health["reasons"].as_array().map(Vec::len), Some(1), "{health}");
 }
 
 /// The log reaches the limit first, because it contains each line that is received or sent.

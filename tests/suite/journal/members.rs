@@ -6,6 +6,7 @@ use crate::support::cluster::{Cluster, MS, SECOND, TalkId, topology};
 use crate::support::dice::Dice;
 use herd_reactor::Moment;
 use herd_reactor::testing::MemoryOptions;
+use places_herd::server::health::unhealthy;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -216,6 +217,8 @@ fn with_everysec_reads_go_on_and_reports_are_refused_until_a_new_file_is_whole()
             cluster.run_for(300 * MS);
         }
         // The table still serves reads; this cluster has no source of places, so WHATSAT plum is checked instead.
+        let (member, core) = cluster.reactor("Alford").parts();
+        assert!(unhealthy(member, core.wall())[0].contains("journal"), "it is not healthy");
         assert!(cluster.knows("Alford")["kiwi"].ends_with(" 6"));
         assert_eq!(cluster.say(life.client, "WHATSAT plum 10 1"), "? WHATSAT plum 10 1\n");
         cluster.disk("Alford").faults = Default::default();
@@ -226,6 +229,7 @@ fn with_everysec_reads_go_on_and_reports_are_refused_until_a_new_file_is_whole()
         println!("full {full}: reports are taken {:?} after the disk is", cluster.now() - healed);
         assert!(cluster.now() - healed <= SECOND + 50 * MS);
         let (member, core) = cluster.reactor("Alford").parts();
+        assert!(unhealthy(member, core.wall()).is_empty());
         let refused = core.throttled("journal");
         let counts = member.journal_counts().expect("it has one");
         assert!(refused >= 13 && counts.failures >= 2 && counts.compactions == 1, "{counts:?}");

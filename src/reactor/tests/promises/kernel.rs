@@ -3,7 +3,7 @@
 use crate::stage::{Actor, MS, Scene, Stage, actor, in_its_own_process, kernel, once};
 use herd_reactor::io::Addrs;
 use herd_reactor::testing::{Heard, RecordingFactory};
-use herd_reactor::{ConnectOptions, MioIo, ReactorLimits, Signal};
+use herd_reactor::{ConnectOptions, Histogram, MioIo, ReactorLimits, Signal};
 use rustix::process::{getpid, kill_process};
 use socket2::{Domain, Socket, Type};
 use std::fs;
@@ -110,6 +110,24 @@ fn the_longest_lag_counts_slow_calls_and_late_timers() {
     let lag = stage.core().take_longest_lag();
     assert!(lag >= 20 * MS, "a timer that fell due meanwhile was late: {lag:?}");
     assert_eq!(stage.core().take_longest_lag(), Duration::ZERO, "reading it resets it");
+}
+
+#[test]
+fn the_durations_of_turns_and_the_lags_are_counted_and_reading_resets_nothing() {
+    let mut stage = kernel(ReactorLimits::default());
+    stage.core().call_later(Duration::ZERO, |_, _| work_for(30 * MS));
+    stage.core().call_later(10 * MS, |scene, _| scene.note("late"));
+    stage.until("the second call is made", |scene, _| scene.said() == ["late"]);
+    // The number of values above the bound of 16.384 ms.
+    let long = |histogram: &Histogram| {
+        let (_, count) = histogram.buckets().filter(|(bound, _)| *bound < 0.02).last().unwrap();
+        histogram.count() - count
+    };
+    for _ in 0..2 {
+        let (turns, lags) = (*stage.core().turn_durations(), *stage.core().lags());
+        assert!(turns.sum() >= 30 * MS && long(&turns) >= 1, "{turns:?}");
+        assert!(lags.sum() >= 20 * MS && long(&lags) >= 1, "{lags:?}");
+    }
 }
 
 #[test]

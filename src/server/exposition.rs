@@ -1,0 +1,176 @@
+//! The metrics of servers in Prometheus' text format.
+//!
+//! In: the status JSON of each server, and the tables in `metrics.rs`. Out: text. A member that a status lacks, such as
+//! one of an older server, has no sample. Source: the text format, version 0.0.4,
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+
+use super::metrics::{METRICS, Metric, NEIGHBOUR_METRICS, per_second};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// All metrics of the servers with these names and statuses. Each sample has the label `server`.
+pub fn exposition(statuses: &[(&str, Value)]) -> String {
+    // Prometheus accepts a family only once, so the samples are sorted by it.
+    let mut families = BTreeMap::<&str, (String, String)>::new();
+    for (number, [member, name, unit, help]) in rows().enumerate() {
+        let family = name.split('{').next().unwrap_or_default();
+        let labels = name[family.len()..].replace('{', ",").replace('}', "");
+        let head = || format!("# TYPE {family} {}\n# HELP {family}", kind(family, unit));
+        let (head, text) = families.entry(family).or_insert_with(|| (head(), String::new()));
+        head.push_str(help);
+        let mut samples = Samples { text, family, per_second: per_second(member, unit) };
+        let path = format!("/{}", member.replace('.', "/"));
+        for (server, status) in statuses {
+            let server = label(String::new(), "server=\"", server) + "\"";
+            if number < METRICS.len() {
+                samples.add(server, &labels, status.pointer(&path));
+                continue;
+            }
+            for link in status["links"].as_array().into_iter().flatten() {
+                let (start, rest) = labels.split_once('*').unwrap_or_default();
+                let name = link["name"].as_str().unwrap_or_default();
+                samples.add(label(server.clone(), start, name), rest, link.pointer(&path));
+            }
+        }
+    }
+    let families = families.into_values().filter(|(_, samples)| !samples.is_empty());
+    families.map(|(head, samples)| head + "\n" + &samples).collect()
+}
+
+/// The rows of all tables, those of links last: member, name, unit, help.
+fn rows() -> impl Iterator<Item = [&'static str; 4]> {
+    fn row<R>(&Metric { status, name, unit, help, .. }: &Metric<R>) -> [&'static str; 4] {
+        [status, name, unit, help]
+    }
+    METRICS.iter().map(row).chain(NEIGHBOUR_METRICS.iter().map(row))
+}
+
+/// The type of a family.
+fn kind(name: &str, unit: &str) -> &'static str {
+    match unit {
+        "histogram" => "histogram",
+        _ if name.ends_with("_total") => "counter",
+        _ => "gauge",
+    }
+}
+
+/// Appends `start` and the value of a label to `labels`.
+fn label(labels: String, start: &str, value: &str) -> String {
+    labels + start + &value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
+
+/// The samples of one row.
+struct Samples<'t> {
+    text: &'t mut String,
+    family: &'t str,
+    per_second: f64,
+}
+
+impl Samples<'_> {
+    /// Adds the samples of `value`. `labels`: those that are complete; `rest`: the others, with a `*` for each value.
+    fn add(&mut self, labels: String, rest: &str, value: Option<&Value>) {
+        let (start, after) = rest.split_once('*').unwrap_or((rest, ""));
+        let number = match value {
+            None | Some(Value::Null) => return,
+            Some(Value::Object(members)) if !members.contains_key("buckets") => {
+                for (member, value) in members {
+                    self.add(label(labels.clone(), start, member), after, Some(value));
+                }
+                return;
+            }
+            Some(histogram @ Value::Object(_)) => {
+                for bucket in histogram["buckets"].as_array().into_iter().flatten() {
+                    let bound = format!("{labels},le=\"{}\"", bucket[0]);
+                    self.sample("_bucket", &bound, &bucket[1]);
+                }
+                self.sample("_bucket", &(labels.clone() + ",le=\"+Inf\""), &histogram["count"]);
+                self.sample("_sum", &labels, &histogram["sum_s"]);
+                return self.sample("_count", &labels, &histogram["count"]);
+            }
+            Some(Value::String(text)) => {
+                return self.sample("", &(label(labels, start, text) + after), &1.into());
+            }
+            Some(Value::Bool(is_so)) => u8::from(*is_so).into(),
+            Some(number) if self.per_second == 1.0 => number.clone(),
+            Some(number) => json!(number.as_f64().map(|number| number / self.per_second)),
+        };
+        self.sample("", &(labels + rest), &number);
+    }
+
+    fn sample(&mut self, suffix: &str, labels: &str, value: &Value) {
+        // Writing to a text does not fail.
+        let _ = writeln!(self.text, "{}{suffix}{{{labels}}} {value}", self.family);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::metrics::LIMITS;
+    use std::path::Path;
+    use std::{env, fs};
+
+    #[test]
+    fn the_metrics_of_several_servers_stand_under_each_family_once() {
+        let status = json!({
+            "version": "1", "journal": null, "uptime_s": 1.5, "longest_lag_ms": 2.5, "health": {"healthy": true},
+            "connections": {"accepted": {"client": 3}},
+            "loop_lag": {"buckets": [[0.5, 1]], "count": 2, "sum_s": 3.25},
+            "links": [{"name": "*", "at_lines": {"in": 4, "out": 5}}],
+        });
+        let text = exposition(&[("Alford", status), ("a\\\"\n", json!({"uptime_s": 2}))]);
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples.join("\n"),
+            r#"herd_build_info{server="Alford",version="1"} 1
+herd_connections_accepted_total{server="Alford",port="client"} 3
+herd_healthy{server="Alford"} 1
+herd_longest_loop_lag_seconds{server="Alford"} 0.0025
+herd_loop_lag_seconds_bucket{server="Alford",le="0.5"} 1
+herd_loop_lag_seconds_bucket{server="Alford",le="+Inf"} 2
+herd_loop_lag_seconds_sum{server="Alford"} 3.25
+herd_loop_lag_seconds_count{server="Alford"} 2
+herd_neighbour_reports_total{server="Alford",neighbour="*",direction="in"} 4
+herd_neighbour_reports_total{server="Alford",neighbour="*",direction="out"} 5
+herd_uptime_seconds{server="Alford"} 1.5
+herd_uptime_seconds{server="a\\\"\n"} 2"#
+        );
+        let head = "# TYPE herd_uptime_seconds gauge\n# HELP herd_uptime_seconds How long the server has run.\n";
+        assert!(text.contains(&format!("\n{head}herd_uptime_seconds{{")), "{text}");
+    }
+
+    /// The part of docs/status.md that the tables of metrics decide.
+    fn tables() -> String {
+        let table = |title: &str, rows: &[[&str; 4]]| {
+            let rows = rows.iter().map(|[member, name, unit, help]| {
+                let kind = kind(name.split('{').next().unwrap_or_default(), unit);
+                let unit = unit.replace("histogram", "seconds");
+                format!("| `{member}` | `{name}` | {kind} | {unit} |{help} |\n")
+            });
+            let head = "| member | name | type | unit | meaning |\n|---|---|---|---|---|\n";
+            format!("{title}\n\n{head}{}\n", rows.collect::<String>())
+        };
+        let rows: Vec<_> = rows().collect();
+        let (server, links) = rows.split_at(METRICS.len());
+        let limits = LIMITS.iter().map(|(key, help)| format!("| `{key}` |{help} |\n"));
+        let limits: String = limits.collect();
+        let (server, links) =
+            (table("### Of a server", server), table("### Of each neighbour, in `links`", links));
+        let title = "### Limits, in `limit_hits`\n\n| limit | what is counted |\n|---|---|\n";
+        format!("{server}{links}{title}{limits}")
+    }
+
+    #[test]
+    fn the_page_of_the_status_has_the_tables_of_metrics() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/status.md");
+        let mut text = fs::read_to_string(&page).expect("the page is there");
+        let start = text.find("### Of a server\n").expect("the first table");
+        if env::var_os("UPDATE_EXPECTED").is_some() {
+            text = text[..start].to_owned() + &tables();
+            fs::write(&page, &text).expect("it can be written");
+        }
+        let command = "UPDATE_EXPECTED=1 cargo test --lib the_page_of_the_status";
+        assert!(text[start..] == tables(), "the page is old; run: {command}");
+    }
+}
