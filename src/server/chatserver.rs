@@ -51,6 +51,7 @@ impl Factory<Member> for ChatserverFactory {
         if let Some(most) = limits.connections_per_address
             && !addresses.enter(peer.ip(), most)
         {
+            cx.state.counters.refused[Door::Client as usize] += 1;
             let value = format_args!("{most}, reached by {}", peer.ip());
             cx.core.limit_hit("connections_per_address", value, 1, "clients turned away");
             return None;

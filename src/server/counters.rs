@@ -20,7 +20,7 @@ pub(super) const DOORS: [&str; 3] = ["client", "peer", "status"];
 
 /// The kinds of commands at the client port and at the peer port. SYNC stands for all lines of anti-entropy.
 pub(super) const COMMANDS: [&[&str]; 2] =
-    [&["IAMAT", "WHATSAT", "other"], &["AT", "HELLO", "PING", "ACK", "SYNC", "other"]];
+    [&["IAMAT", "WHATSAT", "other"], &["AT", "HELLO", "PING", "ACK", "BYE", "SYNC", "other"]];
 
 /// The counters of one server. They start at 0 with the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct Counters {
     /// Reports of clients and of neighbours, by [`MergeOutcome`].
     pub reports: [[u64; MergeOutcome::COUNT]; 2],
     /// Commands accepted and refused, by kind as in [`COMMANDS`], without the reports that were taken.
-    pub(super) commands: [[[u64; 2]; 6]; 2],
+    pub(super) commands: [[[u64; 2]; 7]; 2],
     /// IAMAT lines that are not well-formed.
     pub malformed_reports: u64,
     /// Replies that were sent before a neighbour acknowledged the report.
@@ -73,7 +73,7 @@ impl Counters {
     }
 
     /// Commands accepted and refused, by kind as in [`COMMANDS`].
-    pub(super) fn commands(&self) -> [[[u64; 2]; 6]; 2] {
+    pub(super) fn commands(&self) -> [[[u64; 2]; 7]; 2] {
         let mut commands = self.commands;
         for (commands, reports) in commands.iter_mut().zip(self.reports) {
             commands[0][0] = reports[..MergeOutcome::TAKEN].iter().sum();
