@@ -4,18 +4,17 @@
 //! Replies leave in the order of the commands; `replies` holds those that wait.
 //!
 //! Nothing grows without limit. The server stops reading from a client that does not take its replies, has
-//! too many WHATSATs open, or has too many replies queued behind an open one, until that number falls. `pace` limits
+//! too many WHATSATs open, or has too many replies queued behind an open one, until that number falls. `Pace` limits
 //! how fast commands are read and how long a client may be idle.
 //!
 //! Report: sections 3.1 to 3.4. Rules: docs/protocol.md.
 
-mod pace;
 mod replies;
 
-use self::pace::Pace;
 use self::replies::{LoggedWhatsat, NAME, ReplyQueue};
 use super::counters::Door;
 use super::member::{Cx, LogName, Member, Message, limit_closes, log_line};
+use super::pace::Pace;
 use crate::config::{Limits, Seconds};
 use crate::log::Direction;
 use crate::places::Query;
@@ -47,7 +46,7 @@ impl Factory<Member> for ChatserverFactory {
             cx.core.limit_hit("connections", cx.state.clients_max, 1, "clients turned away");
             return None;
         }
-        let Member { limits, addresses, .. } = &mut *cx.state;
+        let Member { limits, addresses, paces, .. } = &mut *cx.state;
         if let Some(most) = limits.connections_per_address
             && !addresses.enter(peer.ip(), most)
         {
@@ -60,9 +59,12 @@ impl Factory<Member> for ChatserverFactory {
         log::info!(event = "connected", conn:% = name, address:% = peer; "{name},{peer}: connected");
         let idle = limits.idle_client.map(|limit| cx.core.timer_later(cx.id, limit));
         let is_paced = idle.is_some() || limits.commands_per_second.is_some();
+        if is_paced {
+            paces.insert(cx.id, Pace::new(cx.core.now(), idle));
+        }
         let client = Chatserver {
             is_counted: limits.connections_per_address.is_some(),
-            pace: is_paced.then(|| Box::new(Pace::new(cx.core.now(), idle))),
+            is_paced,
             ..Chatserver::default()
         };
         let lines =
@@ -83,8 +85,8 @@ pub struct Chatserver {
     ending: Ending,
     /// Whether its address was counted when it connected.
     is_counted: bool,
-    /// What is noted for `idle_client_ms` and `commands_per_second`.
-    pace: Option<Box<Pace>>,
+    /// Whether `Member::paces` has what is noted for `idle_client_ms` and `commands_per_second`.
+    is_paced: bool,
 }
 
 /// How a connection ends. A later variant overrides an earlier one.
@@ -117,8 +119,9 @@ impl LineProtocol<Member> for Chatserver {
         if is_blank(line) {
             return Ok(Mode::Lines);
         }
-        if let Some(pace) = &mut self.pace
-            && let Some(pause) = pace.command(cx.now(), cx.state.limits.commands_per_second)
+        if self.is_paced
+            && let Some(pace) = cx.state.paces.get_mut(&cx.id)
+            && let Some(pause) = pace.command(cx.core.now(), cx.state.limits.commands_per_second)
         {
             self.pause(cx, pause);
         }
@@ -197,7 +200,7 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn timer(&mut self, cx: &mut Cx<'_>, timer: TimerId) -> Flow {
-        let Some(pace) = &mut self.pace else { return Ok(()) };
+        let Some(pace) = cx.state.paces.get_mut(&cx.id) else { return Ok(()) };
         if pace.idle == Some(timer) {
             self.check_idle(cx);
         } else if pace.pause == Some(timer) {
@@ -214,6 +217,7 @@ impl LineProtocol<Member> for Chatserver {
         if let Some(transport) = cx.core.transport(cx.id).filter(|_| self.is_counted) {
             cx.state.addresses.leave(transport.addrs().peer.ip());
         }
+        cx.state.paces.remove(&cx.id);
         cx.state.counters.clients -= 1;
         cx.state.counters.closed[Door::Client as usize][why.number()] += 1;
         let name = LogName::new(NAME, cx.id);
@@ -368,8 +372,8 @@ impl Chatserver {
             queue.questions() >= limits.whatsats_per_connection
                 || queue.bytes() > limits.send_buffer_bytes
         });
-        let is_fast = self.pace.as_ref().is_some_and(|pace| pace.pause.is_some());
-        match too_many || is_fast || self.ending != Ending::None {
+        let pauses = || cx.state.paces.get(&cx.id).is_some_and(|pace| pace.pause.is_some());
+        match too_many || self.is_paced && pauses() || self.ending != Ending::None {
             true => cx.pause_producing(),
             false => cx.resume_producing(),
         }
@@ -378,9 +382,9 @@ impl Chatserver {
     /// Reads no further command from the client for this time, because of `commands_per_second`.
     #[cold]
     fn pause(&mut self, cx: &mut Cx<'_>, time: Duration) {
-        let Some(pace) = &mut self.pace else { return };
+        let Some(pace) = cx.state.paces.get_mut(&cx.id) else { return };
         debug_assert!(pace.pause.is_none(), "no command is delivered while reading is paused");
-        pace.pause = Some(cx.timer_later(time));
+        pace.pause = Some(cx.core.timer_later(cx.id, time));
         let per_second = cx.state.limits.commands_per_second.unwrap_or_default();
         let value = format_args!("{per_second}, reached by {}", LogName::new(NAME, cx.id));
         cx.core.limit_hit("commands_per_second", value, 1, "pauses in reading");
@@ -389,9 +393,9 @@ impl Chatserver {
 
     /// Closes the connection if the client has sent no command for `idle_client_ms`; else sets the timer for the next check.
     fn check_idle(&mut self, cx: &mut Cx<'_>) {
-        let Some(pace) = &mut self.pace else { return };
+        let Some(pace) = cx.state.paces.get_mut(&cx.id) else { return };
         let Some(limit) = cx.state.limits.idle_client else { return pace.idle = None };
-        let left = limit.saturating_sub(cx.now() - pace.heard);
+        let left = limit.saturating_sub(cx.core.now() - pace.heard);
         // A client that waits for us is not idle.
         let waits = self.queue.is_some() || pace.pause.is_some();
         if left.is_zero() && !waits {
@@ -399,7 +403,7 @@ impl Chatserver {
             limit_closes(cx.core, "idle_client_ms", &limit.as_millis(), &who);
             return cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("a command")));
         }
-        pace.idle = Some(cx.timer_later(if waits { limit } else { left }));
+        pace.idle = Some(cx.core.timer_later(cx.id, if waits { limit } else { left }));
     }
 
     /// Ends the connection as `ending` says, now or when the last reply has been written.

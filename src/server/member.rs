@@ -9,6 +9,7 @@ use super::counters::Counters;
 use super::dials::Dials;
 use super::network::Network;
 use super::notify::Notify;
+use super::pace::Pace;
 use super::peer_tls::PeerTls;
 use super::persist::{Persist, Recovered};
 use super::place_queries::{Answered, PlaceQueries, PlaceQueryLimits};
@@ -25,6 +26,7 @@ use crate::table::{ClientKey, Table};
 use crate::wire::command::CommandLimits;
 use crate::wire::stamp::Stamp;
 use herd_reactor::{CloseReason, ConnId, Context, Core, Moment, PortId, UnixNanos};
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
@@ -69,6 +71,9 @@ pub struct Member {
     pub(super) clients_max: u64,
     /// The clients connected from each address, of those that connected while `connections_per_address` was set.
     pub(super) addresses: AddressCounts,
+    /// The pace of each client that connected while `idle_client_ms` or `commands_per_second` was set. It is not in the
+    /// connection, which would be larger without these limits, too.
+    pub(super) paces: BTreeMap<ConnId, Pace>,
     /// How far this process is in its life.
     pub phase: ServerPhase,
     /// The counters that this server's connections increment.
@@ -197,6 +202,7 @@ impl Member {
             scratch: Vec::new(),
             clients_max: clients_max(&limits, connections_max),
             addresses: AddressCounts::default(),
+            paces: BTreeMap::new(),
             phase: ServerPhase::Starting,
             counters: Counters::default(),
             config,

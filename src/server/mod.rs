@@ -15,6 +15,7 @@
 //! * `dials`: the neighbours that the server dials.
 //! * [`peer_tls`]: the certificates by which neighbours authenticate each other.
 //! * `address_counts`: the clients connected from each address.
+//! * `pace`: how fast a client sends commands, and how long it is idle.
 //! * [`chatserver`] and [`interserver`]: the original's two pairs of factory and receiver.
 //! * [`status`]: the status that a server reports to its operator.
 //! * [`start`]: how a server starts: it listens and dials.
@@ -34,6 +35,7 @@ pub mod member;
 pub mod metrics;
 pub mod network;
 pub mod notify;
+mod pace;
 pub mod peer_tls;
 pub mod persist;
 pub mod place_queries;
