@@ -19,11 +19,10 @@ pub(super) fn read(
         diagnostics.error(section.place_of("level"), what, LEVEL_REMEDY);
     }
     LogSettings {
-        to: section.text("to").and_then(|to| match *to.get_ref() {
-            "file" => Some(LogTo::File),
-            "stderr" => Some(LogTo::Stderr),
-            "both" => Some(LogTo::Both),
-            _ => None,
+        to: section.text("to").map(|to| match *to.get_ref() {
+            "stderr" => LogTo::Stderr,
+            "both" => LogTo::Both,
+            _ => LogTo::File,
         }),
         folder: folder.join(section.text_or_default("folder")),
         folder_is_set: section.has("folder"),

@@ -8,8 +8,8 @@
 //! 3. stderr, if journald reads it;
 //! 4. a file in the default folder.
 
+use std::env;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// What the topology says about the log.
@@ -61,17 +61,14 @@ impl LogDestination {
         logs_directory: Option<&OsStr>,
         journal: bool,
     ) -> LogDestination {
-        let first =
-            logs_directory.and_then(|all| all.as_bytes().split(|byte| *byte == b':').next());
-        let first = first.filter(|first| !first.is_empty()).map(OsStr::from_bytes);
+        let first = logs_directory.and_then(|all| env::split_paths(all).next());
+        let first = first.filter(|first| !first.as_os_str().is_empty());
         let to = settings.to.unwrap_or(match settings.folder_is_set || first.is_some() {
             false if journal => LogTo::Stderr,
             _ => LogTo::File,
         });
-        let folder = match first {
-            Some(first) if !settings.folder_is_set => first.into(),
-            _ => settings.folder.clone(),
-        };
+        let first = first.filter(|_| !settings.folder_is_set);
+        let folder = first.unwrap_or_else(|| settings.folder.clone());
         LogDestination {
             folder: (to != LogTo::Stderr).then_some(folder),
             all_to_stderr: to != LogTo::File,

@@ -45,9 +45,6 @@ pub trait LogDisk {
         Ok(())
     }
 
-    /// Rotates by these settings from now on.
-    fn rotate_by(&mut self, _: &LogSettings) {}
-
     /// Whether further lines would go to a file that has lost its name: it was moved or removed.
     fn is_lost(&self) -> bool {
         false
@@ -61,11 +58,12 @@ pub trait LogDisk {
         Ok(())
     }
 
-    /// The server has started: the file stays, the link leads to it, and files beyond `rotate_keep` are removed.
+    /// The server has started or has new settings: the file stays and rotates by them, the link leads to it, and files
+    /// beyond `rotate_keep` are removed.
     ///
     /// # Errors
     /// Fails if the link cannot be made or a file cannot be removed; the message says which.
-    fn keep(&mut self) -> io::Result<()> {
+    fn keep(&mut self, _: &LogSettings) -> io::Result<()> {
         Ok(())
     }
 }
@@ -78,8 +76,7 @@ pub struct RotatingFile {
     path: PathBuf,
     file: File,
     size: u64,
-    rotate_bytes: u64,
-    rotate_keep: u64,
+    settings: LogSettings,
     /// Whether the file stays when this value is dropped.
     is_kept: bool,
 }
@@ -112,8 +109,7 @@ impl RotatingFile {
                         path,
                         file,
                         size: 0,
-                        rotate_bytes: settings.rotate_bytes,
-                        rotate_keep: settings.rotate_keep,
+                        settings: settings.clone(),
                         is_kept: false,
                     });
                 }
@@ -132,7 +128,7 @@ impl RotatingFile {
     fn rotate(&mut self) -> io::Result<()> {
         let begun = self.beside("new");
         let file = files::open_in_place(&begun, options().create(true))?;
-        for age in (0..self.rotate_keep).rev() {
+        for age in (0..self.settings.rotate_keep).rev() {
             match fs::rename(self.elder(age), self.elder(age + 1)) {
                 // There are fewer older files than `rotate_keep`, or an operator has removed one.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -161,13 +157,12 @@ impl RotatingFile {
     fn link(&self) -> io::Result<()> {
         let [link, new] =
             ["log", "log.new"].map(|end| self.folder.join(format!("{}.{end}", self.server)));
-        let is_in_the_way = |path: &Path| path.symlink_metadata().is_ok_and(|it| !it.is_symlink());
-        if is_in_the_way(&link) {
+        if link.symlink_metadata().is_ok_and(|found| !found.is_symlink()) {
             let what = "it is not a symbolic link; move it away";
             return Err(named(io::Error::new(ErrorKind::AlreadyExists, what), &link));
         }
         // A start that was killed may have left it.
-        if !is_in_the_way(&new) {
+        if new.is_symlink() {
             let _ = fs::remove_file(&new);
         }
         let target = self.path.file_name().unwrap_or_default();
@@ -187,16 +182,11 @@ impl RotatingFile {
             }
         }
         ours.sort_unstable();
-        let beyond = ours.len().saturating_sub(self.rotate_keep as usize);
-        for (_, path) in &ours[..beyond] {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(named(error, path));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        let beyond = ours.len().saturating_sub(self.settings.rotate_keep as usize);
+        ours[..beyond].iter().try_for_each(|(_, path)| match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(named(error, path)),
+            _ => Ok(()),
+        })
     }
 }
 
@@ -208,7 +198,9 @@ impl LogDisk for RotatingFile {
     }
 
     fn rotate_if_due(&mut self) -> io::Result<()> {
-        if self.rotate_bytes == 0 || self.size < self.rotate_bytes {
+        // Rotation before the server has started would leave files of a start that fails.
+        let most = self.settings.rotate_bytes;
+        if !self.is_kept || most == 0 || self.size < most {
             return Ok(());
         }
         let told = |what: &str, e: io::Error| io::Error::new(e.kind(), format!("{what}: {e}"));
@@ -216,10 +208,6 @@ impl LogDisk for RotatingFile {
             told("rotate_bytes: cannot start a new log file, so this one keeps growing", e)
         })?;
         self.remove_oldest().map_err(|e| told("rotate_keep: cannot remove an old log file", e))
-    }
-
-    fn rotate_by(&mut self, settings: &LogSettings) {
-        (self.rotate_bytes, self.rotate_keep) = (settings.rotate_bytes, settings.rotate_keep);
     }
 
     fn is_lost(&self) -> bool {
@@ -231,10 +219,15 @@ impl LogDisk for RotatingFile {
         let opened = files::open_in_place(&self.path, options().create(true));
         self.file = opened.map_err(|error| named(error, &self.path))?;
         self.size = self.file.metadata().map_or(0, |file| file.len());
+        if self.is_kept {
+            // It is gone if the folder was. If it cannot be made, that was told at the start.
+            let _ = self.link();
+        }
         Ok(())
     }
 
-    fn keep(&mut self) -> io::Result<()> {
+    fn keep(&mut self, settings: &LogSettings) -> io::Result<()> {
+        self.settings.clone_from(settings);
         self.is_kept = true;
         let linked = self.link();
         self.remove_oldest().and(linked)
@@ -267,26 +260,21 @@ fn options() -> OpenOptions {
 fn age(name: &str, server: &str) -> Option<(String, u64, Reverse<u64>)> {
     const START: &str = "dddd-dd-ddTdd-dd-ddZ";
 
-    let number = |text: &str| {
-        let is_ours = text.starts_with(|c: char| ('1'..='9').contains(&c));
-        text.parse().ok().filter(|_| is_ours && text.bytes().all(|byte| byte.is_ascii_digit()))
+    // A number after `sign` that is greater than `least`, or `least` without both.
+    let number = |text: &str, sign: char, least: u64| match text {
+        "" => Some(least),
+        _ => text
+            .strip_prefix(sign)?
+            .parse()
+            .ok()
+            .filter(|number| *number > least && format!("{sign}{number}") == text),
     };
     let rest = name.strip_prefix(server)?.strip_prefix('-')?;
     let (start, rest) = rest.split_at_checked(START.len())?;
-    let is_start = start.bytes().zip(START.bytes()).all(|(byte, form)| match form {
-        b'd' => byte.is_ascii_digit(),
-        _ => byte == form,
-    });
-    let (attempt, rest) = rest.split_once(".log").filter(|_| is_start)?;
-    let attempt = match attempt {
-        "" => 1,
-        _ => number(attempt.strip_prefix('-')?)?,
-    };
-    let rotations = match rest {
-        "" => 0,
-        _ => number(rest.strip_prefix('.')?)?,
-    };
-    Some((start.to_owned(), attempt, Reverse(rotations)))
+    let (attempt, rotations) = rest.split_once(".log")?;
+    let is_start = start.replace(|c: char| c.is_ascii_digit(), "d") == START;
+    let age = (start.to_owned(), number(attempt, '-', 1)?, Reverse(number(rotations, '.', 0)?));
+    is_start.then_some(age)
 }
 
 fn named(error: io::Error, path: &Path) -> io::Error {
@@ -357,6 +345,11 @@ mod tests {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
+    }
+
+    fn keep(file: &mut RotatingFile) -> io::Result<()> {
+        let settings = file.settings.clone();
+        file.keep(&settings)
     }
 
     fn write(file: &mut RotatingFile, text: &str) {
@@ -487,6 +480,8 @@ mod tests {
             format!("Alford-{}.log.01", STARTS[0]),
             format!("Alford-{}-.log", STARTS[0]),
             format!("Alford-{}-+2.log", STARTS[0]),
+            format!("Alford-{}-1.log", STARTS[0]),
+            format!("Alford-{}.log.0", STARTS[0]),
             format!("alford-{}.log", STARTS[0]),
             "Alford-2025-12-31T23:59:59Z.log".into(),
             "Alford-.log".into(),
@@ -497,7 +492,7 @@ mod tests {
         }
         for start in STARTS {
             let mut file = folder.starting("Alford", start, 4, 2);
-            file.keep().expect("the folder can be written");
+            keep(&mut file).expect("the folder can be written");
             write(&mut file, "1111");
             file.rotate_if_due().expect("the folder can be written");
         }
@@ -526,10 +521,11 @@ mod tests {
         let folder = Folder::new("failed");
         let mut first = folder.starting("Alford", STARTS[0], 0, 0);
         write(&mut first, "first");
-        first.keep().expect("the folder can be written");
+        keep(&mut first).expect("the folder can be written");
         let before = folder.contents();
-        let mut second = folder.starting("Alford", STARTS[1], 0, 0);
+        let mut second = folder.starting("Alford", STARTS[1], 4, 1);
         write(&mut second, "second");
+        second.rotate_if_due().expect("it waits for the start");
         drop(second);
         drop(first);
         assert_eq!(folder.contents(), before);
@@ -542,13 +538,13 @@ mod tests {
         let link = folder.0.join("log/Alford.log");
         for start in STARTS {
             let mut file = folder.starting("Alford", start, 0, 9);
-            file.keep().expect("the folder can be written");
+            keep(&mut file).expect("the folder can be written");
             let target = format!("Alford-{start}.log");
             assert_eq!(fs::read_link(&link).expect("a link"), Path::new(&target), "relative");
         }
         fs::remove_file(&link).expect("it was there");
         fs::write(&link, "an operator's").expect("there is room");
-        let why = folder.file(0, 9).keep().expect_err("a file is in the way").to_string();
+        let why = keep(&mut folder.file(0, 9)).expect_err("a file is in the way").to_string();
         assert!(why.ends_with("Alford.log: it is not a symbolic link; move it away"), "{why}");
         assert_eq!(fs::read_to_string(&link).expect("text"), "an operator's");
     }
@@ -573,7 +569,8 @@ mod tests {
         assert!(file.is_lost());
         file.reopen().expect("the folder can be made");
         write(&mut file, "four");
-        assert_eq!(folder.contents(), [(name(".log"), "four".into())]);
+        let link = ("Alford.log".to_owned(), "four".into());
+        assert_eq!(folder.contents(), [(name(".log"), "four".into()), link]);
 
         // Another program may have created it, as logrotate does.
         fs::remove_file(file.path()).expect("it was there");
@@ -600,7 +597,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_name_of_another_server_is_taken_for_one_of_ours(
-            ours in "[A-Za-z0-9-]{1,30}", other in "[A-Za-z0-9-]{1,30}", start in 0..4_usize, end in "(-[1-9])?",
+            ours in "[A-Za-z0-9-]{1,30}", other in "[A-Za-z0-9-]{1,30}", start in 0..4_usize, end in "(-[2-9])?",
         ) {
             let name = format!("{other}-{}{end}.log", STARTS[start]);
             prop_assert_eq!(age(&name, &ours).is_some(), ours == other);

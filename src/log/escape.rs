@@ -54,6 +54,23 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
+/// Wraps a value so that it is written as [`one_line`] does, without a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct OneLine<'a, T>(pub &'a T);
+
+impl<T: fmt::Display> fmt::Display for OneLine<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Escaping<'f, 'g>(&'f mut fmt::Formatter<'g>);
+
+        impl fmt::Write for Escaping<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.0.write_str(&one_line(text))
+            }
+        }
+        fmt::Write::write_fmt(&mut Escaping(f), format_args!("{}", self.0))
+    }
+}
+
 /// Returns a count with its noun: `no faults`, `1 fault`, `2 faults`.
 pub fn plural(count: usize, what: &str) -> String {
     match count {

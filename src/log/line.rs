@@ -14,71 +14,75 @@
 //! form prints the text, and JSON the members and the same text. Whatever a form escapes, the text stays one line.
 //! journald reads the prefix `<3>` to `<7>` as a priority (sd-daemon(3)) and adds the time itself.
 
+use std::fmt::Display;
 use std::io::Write as _;
 
 use ::log::kv::{self, Key, Value, VisitSource};
 use ::log::{Level, Record};
-use serde_json::{Value as Json, json};
+use serde_core::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value as Json;
 
-use super::one_line;
+use super::OneLine;
 use super::stamp::TimestampCache;
 
 /// The form of the lines of one log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct LineForm {
     pub(super) is_json: bool,
     journal: bool,
     /// The server's name; empty in a text file, whose name says it.
     server: String,
+    stamp: TimestampCache,
 }
 
 impl LineForm {
     /// The form of the lines of `server`. `stderr` has lines of several servers; `journal`: journald reads it.
     pub(super) fn new(is_json: bool, stderr: bool, journal: bool, server: &str) -> LineForm {
         let server = if is_json || stderr { server } else { "" };
-        LineForm { is_json, journal, server: server.to_owned() }
+        LineForm { is_json, journal, server: server.to_owned(), stamp: TimestampCache::new() }
     }
 
     /// Appends an event as a whole line.
-    pub(super) fn event(
-        &self,
+    pub(super) fn event(&mut self, record: &Record<'_>, unix_ns: u64, out: &mut Vec<u8>) {
+        // Writing to a Vec never fails.
+        if self.is_json {
+            let _ = self.object(record, unix_ns, out);
+        } else {
+            // The text is ours, but may contain foreign text, which must not start a new line.
+            self.begin(record.level(), unix_ns, out);
+            let _ = write!(out, "{}", OneLine(record.args()));
+        }
+        out.push(b'\n');
+    }
+
+    fn object(
+        &mut self,
         record: &Record<'_>,
         unix_ns: u64,
-        stamp: &mut TimestampCache,
         out: &mut Vec<u8>,
-    ) {
-        let text = record.args().to_string();
-        // The text is ours, but may contain foreign text, which must not start a new line.
-        let text = one_line(&text);
-        if !self.is_json {
-            self.begin(record.level(), unix_ns, stamp, out);
-            out.extend_from_slice(text.as_bytes());
-            return out.push(b'\n');
+    ) -> serde_json::Result<()> {
+        if self.journal {
+            out.extend_from_slice(words(record.level()).0);
         }
-        let level = record.level();
-        let mut line = json!({ "level": level.as_str(), "server": self.server, "text": text });
-        match self.journal {
-            true => out.extend_from_slice(words(level).0),
-            false => line["time"] = String::from_utf8_lossy(stamp.at(unix_ns)).into(),
+        let mut writer = serde_json::Serializer::new(out);
+        let mut object = writer.serialize_map(None)?;
+        if !self.journal {
+            object.serialize_entry("time", &String::from_utf8_lossy(self.stamp.at(unix_ns)))?;
         }
-        // Neither the visitor nor writing to a Vec fails.
-        let _ = record.key_values().visit(&mut Members(&mut line));
-        let _ = writeln!(out, "{line}");
+        object.serialize_entry("level", record.level().as_str())?;
+        object.serialize_entry("server", &self.server)?;
+        let _ = record.key_values().visit(&mut Members(&mut object));
+        object.serialize_entry("text", &OneLine(record.args()))?;
+        object.end()
     }
 
     /// Appends the beginning of a text line: prefix or time and level, and the server.
-    pub(super) fn begin(
-        &self,
-        level: Level,
-        unix_ns: u64,
-        stamp: &mut TimestampCache,
-        out: &mut Vec<u8>,
-    ) {
+    pub(super) fn begin(&mut self, level: Level, unix_ns: u64, out: &mut Vec<u8>) {
         let (priority, word) = words(level);
         if self.journal {
             out.extend_from_slice(priority);
         } else {
-            out.extend_from_slice(stamp.at(unix_ns));
+            out.extend_from_slice(self.stamp.at(unix_ns));
             out.extend_from_slice(word);
         }
         if !self.server.is_empty() {
@@ -100,22 +104,32 @@ fn words(level: Level) -> (&'static [u8], &'static [u8]) {
 }
 
 /// Takes the members of an event.
-struct Members<'j>(&'j mut Json);
+struct Members<'m, M>(&'m mut M);
 
-impl<'kvs> VisitSource<'kvs> for Members<'_> {
+impl<'kvs, M: SerializeMap> VisitSource<'kvs> for Members<'_, M> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
         let whole = value.to_u64().map(Json::from).or(value.to_i64().map(Json::from));
         let number = whole.or(value.to_f64().map(Json::from));
-        let json = number.or(value.to_bool().map(Json::from));
-        self.0[key.as_str()] = json.unwrap_or_else(|| one_line(&value.to_string()).into());
+        let _ = match number.or(value.to_bool().map(Json::from)) {
+            Some(json) => self.0.serialize_entry(key.as_str(), &json),
+            None => self.0.serialize_entry(key.as_str(), &OneLine(&value)),
+        };
         Ok(())
+    }
+}
+
+impl<T: Display> Serialize for OneLine<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::one_line;
     use proptest::prelude::*;
+    use serde_json::json;
 
     const TIME_NS: u64 = 1_795_342_599_123_456_789;
 
@@ -123,7 +137,7 @@ mod tests {
         let mut out = Vec::new();
         let args = format_args!("{text}");
         let record = Record::builder().level(level).args(args).key_values(&members).build();
-        form.event(&record, TIME_NS, &mut TimestampCache::new(), &mut out);
+        form.clone().event(&record, TIME_NS, &mut out);
         String::from_utf8(out).expect("text")
     }
 

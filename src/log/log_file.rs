@@ -9,7 +9,7 @@
 //! full disk costs no system call per line. When the disk accepts writes again, the buffer is written
 //! first, then one line that says how many lines are missing and why, exactly where the gap is.
 //!
-//! A log that was moved or removed accepts every write, but nobody finds the lines. So a flush checks, at most once a
+//! A log that was moved or removed accepts every write, but nobody finds the lines. So a write checks, at most once a
 //! second, whether the file still has its name, and opens a new one if not.
 //!
 //! Invariants: the buffer holds at most [`WAITING_BYTES`] and one line. After a line was dropped, all further lines
@@ -19,11 +19,11 @@
 use std::fmt;
 use std::io::{self, Write as _};
 
+use ::log::kv::Value;
 use ::log::{Level, Record};
 
 use super::line::LineForm;
-use super::stamp::TimestampCache;
-use super::{Clock, Direction, Escaped, LogDisk, LogSettings, Party, escape, plural};
+use super::{Clock, Direction, Escaped, LogDisk, Party, escape, plural};
 
 /// The buffer is written when it holds this many bytes: 64 KiB.
 pub const WAITING_BYTES: usize = 64 * 1024;
@@ -36,9 +36,8 @@ const TURN_NS: u64 = 1_000_000_000;
 
 /// A buffered log that goes on when the disk fails.
 pub struct LogFile {
-    disk: Box<dyn LogDisk>,
+    pub(super) disk: Box<dyn LogDisk>,
     clock: Clock,
-    stamp: TimestampCache,
     form: LineForm,
     head: LinePrefix,
     /// The time of the last event.
@@ -58,10 +57,8 @@ pub struct LogFile {
     lost: Option<io::Error>,
     /// Whether the last rotation failed, which has been logged.
     cannot_rotate: bool,
-    /// Whether the server has started.
-    pub(super) is_kept: bool,
-    /// The log's own warnings that [`take_complaints`](LogFile::take_complaints) has not returned yet.
-    complaints: Vec<String>,
+    /// The log's own warnings, until its owner takes them.
+    pub(super) complaints: Vec<String>,
 }
 
 impl LogFile {
@@ -70,8 +67,7 @@ impl LogFile {
         LogFile {
             disk,
             clock,
-            stamp: TimestampCache::new(),
-            form: LineForm::default(),
+            form: LineForm::new(false, false, false, ""),
             head: LinePrefix::default(),
             event_ns: 0,
             waiting: Vec::with_capacity(WAITING_BYTES + 4 * 1024),
@@ -82,14 +78,14 @@ impl LogFile {
             refusal: None,
             lost: None,
             cannot_rotate: false,
-            is_kept: false,
             complaints: Vec::new(),
         }
     }
 
     /// Gives all further lines this form.
-    pub(super) fn with_form(self, form: LineForm) -> LogFile {
-        LogFile { form, ..self }
+    pub(super) fn set_form(&mut self, form: LineForm) {
+        self.form = form;
+        self.head = LinePrefix::default();
     }
 
     /// Appends a line that was received or sent: `<time> INFO  <party> < <line>`.
@@ -112,7 +108,7 @@ impl LogFile {
         let is_behind = self.event_ns.wrapping_sub(unix_ns) < TURN_NS;
         let unix_ns = if is_behind { self.event_ns } else { unix_ns };
         if !self.head.is_of(unix_ns, party) {
-            self.head.write(unix_ns, party, &self.form, &mut self.stamp);
+            self.head.write(unix_ns, party, &mut self.form);
         }
         self.waiting.extend_from_slice(&self.head.text);
         self.waiting.extend_from_slice(direction.sign());
@@ -125,12 +121,13 @@ impl LogFile {
 
     #[cold]
     fn traffic_as_event(&mut self, party: &Party<'_>, direction: Direction, line: &[u8]) {
-        let (key, name) = match *party {
-            Party::Named(name) => ("neighbour", Escaped(name).to_string()),
-            Party::Numbered(word, number) => ("conn", format!("{word},{number}")),
-        };
+        let key = if let Party::Named(_) = party { "neighbour" } else { "conn" };
         let direction = if direction == Direction::In { "in" } else { "out" };
-        let members = [("event", "line"), (key, &*name), ("direction", direction)];
+        let members = [
+            ("event", Value::from("line")),
+            (key, Value::from_display(party)),
+            ("direction", Value::from(direction)),
+        ];
         let (line, mut record) = (Escaped(line), Record::builder());
         record.level(Level::Info).key_values(&members);
         self.event(&record.args(format_args!("{line}")).build());
@@ -142,27 +139,15 @@ impl LogFile {
             return;
         }
         self.event_ns = (self.clock)();
-        self.form.event(record, self.event_ns, &mut self.stamp, &mut self.waiting);
+        self.form.event(record, self.event_ns, &mut self.waiting);
         if record.level() <= Level::Warn || self.waiting.len() >= WAITING_BYTES {
             self.write_unless_refused();
         }
     }
 
-    /// Writes as much of the buffer as the disk accepts, to a new file if the old one was moved or removed.
+    /// Writes as much of the buffer as the disk accepts.
     pub fn flush(&mut self) {
-        let now_ns = (self.clock)();
-        if now_ns.abs_diff(self.looked_ns) >= LOOK_EVERY_NS {
-            self.looked_ns = now_ns;
-            if self.disk.is_lost() && self.replace() {
-                let what = "the log file was moved or removed; the log goes on in this new one";
-                self.tell(Level::Info, what);
-            }
-        }
-        self.write_all();
-    }
-
-    fn write_all(&mut self) {
-        // A write may add a warning of the log's own, but at most twice, so the loop ends.
+        // A write may add a line of the log's own, but at most thrice, so the loop ends.
         while self.unwritten() {
             self.write();
             if self.refusal.is_some() {
@@ -171,22 +156,49 @@ impl LogFile {
         }
     }
 
+    /// Opens a new file if the old one was moved or removed. It looks at most once a second.
+    fn look(&mut self) {
+        let now_ns = (self.clock)();
+        if now_ns.abs_diff(self.looked_ns) < LOOK_EVERY_NS {
+            return;
+        }
+        self.looked_ns = now_ns;
+        if !self.disk.is_lost() {
+            self.lost = None;
+        } else if self.replace() {
+            let what = "the log file was moved or removed; the log goes on in this new one";
+            self.append(Level::Info, what);
+        }
+    }
+
     /// Writes the buffer, then opens the file again under its name. If that fails, the old file stays in use.
     pub(super) fn reopen(&mut self) -> bool {
-        self.write_all();
+        self.flush();
         self.replace()
     }
 
     fn replace(&mut self) -> bool {
         self.lost = self.disk.reopen().err();
-        if self.lost.is_none() && std::mem::take(&mut self.is_torn) {
-            // The rest of this line belongs to the old file.
+        if self.lost.is_none() {
+            self.begin_file();
+        }
+        self.lost.is_none()
+    }
+
+    /// Goes on with the buffer on another disk.
+    pub(super) fn move_to(&mut self, disk: Box<dyn LogDisk>) {
+        (self.disk, self.lost) = (disk, None);
+        self.begin_file();
+    }
+
+    /// Drops the rest of a torn line, which belongs to the old file.
+    fn begin_file(&mut self) {
+        if std::mem::take(&mut self.is_torn) {
             let end = self.waiting.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
             self.waiting.drain(..end);
             self.missing += 1;
             self.dropped += 1;
         }
-        self.lost.is_none()
     }
 
     /// Why the log cannot be written or has no name, if that is so. A reader that is slow for a moment is no failure.
@@ -196,28 +208,14 @@ impl LogFile {
         self.lost.as_ref().or(self.refusal.as_ref().filter(is_grave))
     }
 
-    /// Takes the log's own warnings since the last call.
-    pub(super) fn take_complaints(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.complaints)
+    /// The number of lines in the buffer.
+    pub(super) fn waiting_lines(&self) -> u64 {
+        memchr::memchr_iter(b'\n', &self.waiting).count() as u64
     }
 
-    /// Goes on with the log `other`, in the form of this one and with these settings of rotation.
-    pub(super) fn go_on_with(&mut self, other: &mut LogFile, settings: &LogSettings) {
-        std::mem::swap(self, other);
-        std::mem::swap(&mut self.form, &mut other.form);
-        self.head = LinePrefix::default();
-        self.disk.rotate_by(settings);
-    }
-
-    /// Keeps the file; see [`LogDisk::keep`].
-    pub(super) fn keep(&mut self) -> io::Result<()> {
-        self.is_kept = true;
-        self.disk.keep()
-    }
-
-    /// Whether the buffer holds anything to flush.
+    /// Whether there is anything to flush: lines, or the number of missing ones.
     pub fn unwritten(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || self.missing > 0
     }
 
     /// Whether the buffer has room for a line; if not, counts the line as dropped.
@@ -242,6 +240,7 @@ impl LogFile {
     }
 
     fn write(&mut self) {
+        self.look();
         let mut written = 0;
         let refusal = loop {
             if written == self.waiting.len() {
@@ -286,10 +285,15 @@ impl LogFile {
 
     /// Appends a warning of the log's own to the buffer.
     pub(super) fn complain(&mut self, what: &str) {
-        let args = format_args!("{what}");
-        let record = Record::builder().level(Level::Warn).args(args).build();
-        self.form.event(&record, (self.clock)(), &mut self.stamp, &mut self.waiting);
+        self.append(Level::Warn, what);
         self.complaints.push(what.to_owned());
+    }
+
+    /// Appends a line of the log's own to the buffer, even if it is full.
+    fn append(&mut self, level: Level, what: &str) {
+        let args = format_args!("{what}");
+        let record = Record::builder().level(level).args(args).build();
+        self.form.event(&record, (self.clock)(), &mut self.waiting);
     }
 
     /// Appends an event that has no record and bypasses the filter.
@@ -321,15 +325,9 @@ impl LinePrefix {
         }
     }
 
-    fn write(
-        &mut self,
-        unix_ns: u64,
-        party: &Party<'_>,
-        form: &LineForm,
-        stamp: &mut TimestampCache,
-    ) {
+    fn write(&mut self, unix_ns: u64, party: &Party<'_>, form: &mut LineForm) {
         self.text.clear();
-        form.begin(Level::Info, unix_ns, stamp, &mut self.text);
+        form.begin(Level::Info, unix_ns, &mut self.text);
         self.unix_ns = unix_ns;
         self.party = match *party {
             Party::Named(name) => {
@@ -499,7 +497,8 @@ mod tests {
     #[test]
     fn in_json_a_line_is_an_object_with_the_text_of_the_text_form() {
         let disk = TestDisk::new(usize::MAX);
-        let mut log = disk.log().with_form(LineForm::new(true, false, false, "Alford"));
+        let mut log = disk.log();
+        log.set_form(LineForm::new(true, false, false, "Alford"));
         log.traffic(0, &Party::Numbered("Chatserver", 12), Direction::In, b"IAMAT \"k\\\xff 1");
         log.traffic(0, &Party::Named(b"Par\nker"), Direction::Out, b"PING");
         log.flush();
@@ -691,6 +690,36 @@ mod tests {
     }
 
     #[test]
+    fn a_log_of_warnings_alone_notices_that_it_was_moved() {
+        let disk = TestDisk::new(usize::MAX);
+        let mut log = disk.log();
+        disk.inside().is_lost = true;
+        event(&mut log, Level::Warn, "low");
+        let lines = disk.lines();
+        assert!(
+            lines[0].ends_with(" low") && lines[1].contains("was moved or removed"),
+            "{lines:?}"
+        );
+        assert!(disk.inside().old.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_under_its_name_again_is_no_failure() {
+        let disk = TestDisk::new(usize::MAX);
+        let mut log = disk.log();
+        disk.inside().is_lost = true;
+        disk.inside().cannot_reopen = true;
+        number(&mut log, 1);
+        log.flush();
+        assert!(log.failure().is_some());
+        disk.inside().is_lost = false;
+        log.looked_ns = 0;
+        number(&mut log, 2);
+        log.flush();
+        assert!(log.failure().is_none());
+    }
+
+    #[test]
     fn a_log_that_cannot_be_opened_again_fails_and_goes_on_in_the_old_file() {
         let disk = TestDisk::new(usize::MAX);
         let mut log = disk.log();
@@ -703,6 +732,34 @@ mod tests {
         disk.inside().cannot_reopen = false;
         assert!(log.reopen());
         assert!(log.failure().is_none());
+    }
+
+    #[test]
+    fn a_log_whose_only_line_was_torn_goes_on_in_the_new_file() {
+        let disk = TestDisk::new(50);
+        let mut log = disk.log();
+        number(&mut log, 1);
+        log.flush();
+        assert!(log.reopen(), "the old disk is full");
+        disk.inside().room = usize::MAX;
+        log.flush();
+        number(&mut log, 2);
+        log.flush();
+        let lines = disk.lines();
+        assert!(lines[0].contains("1 line is missing here"), "{lines:?}");
+        assert!(lines[1].ends_with(&format!("{:064}", 2)), "{lines:?}");
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_refused_go_to_the_disk_that_the_log_moves_to() {
+        let (full, disk) = (TestDisk::new(0), TestDisk::new(usize::MAX));
+        let mut log = full.log();
+        number(&mut log, 1);
+        log.flush();
+        log.move_to(Box::new(disk.clone()));
+        log.flush();
+        assert!(disk.lines()[0].ends_with(&format!("{:064}", 1)));
+        assert_eq!((disk.lines().len(), log.dropped, log.failure().is_none()), (1, 0, true));
     }
 
     #[test]

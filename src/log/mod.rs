@@ -14,8 +14,8 @@
 //! ```text
 //! settings, environment -> LogDestination, filter
 //!
-//! info!, warn! -> filter -> LineForm --+-> LogFile (buffer, losses) -> RotatingFile, or Stderr
-//! traffic ------> LineForm ------------+-> LogFile -> Stderr, if the log is a file: warnings and errors
+//! info!, warn! -> filter -> LineForm --+-> LogFile (buffer, losses) -> RotatingFile
+//! traffic ------> LineForm ------------+-> LogFile -> Stderr: every line, or warnings and errors
 //! ```
 //!
 //! The idea: the macros are for rare events. A busy server logs two or more traffic lines
@@ -48,16 +48,17 @@ mod stderr;
 
 use std::cell::RefCell;
 use std::env;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ::log::{Level, LevelFilter, Log, Metadata, Record};
+use ::log::{Level, Log, Metadata, Record};
 use env_filter::Filter;
 
 pub use destination::{LogDestination, LogSettings, LogTo};
 pub use disk::{LogDisk, RotatingFile};
-pub use escape::{Escaped, escape, one_line, operand, plural, shell_quoted};
+pub use escape::{Escaped, OneLine, escape, one_line, operand, plural, shell_quoted};
 pub use filter::{LEVEL_REMEDY, directives};
 use line::LineForm;
 pub use log_file::{LogFile, WAITING_BYTES};
@@ -100,24 +101,46 @@ pub enum Party<'a> {
     Numbered(&'static str, u32),
 }
 
-/// A log that is open: the log itself, and what goes with it.
-pub struct OpenLog {
-    log: LogFile,
-    /// Stderr, if the log is a file.
-    stderr: Option<LogFile>,
-    all_to_stderr: bool,
-    filter: Filter,
+impl fmt::Display for Party<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Party::Named(name) => Escaped(name).fmt(f),
+            Party::Numbered(word, number) => write!(f, "{word},{number}"),
+        }
+    }
+}
+
+/// The log of this process.
+struct CurrentLog {
+    /// The log file; `None` if the log is stderr.
+    file: Option<LogFile>,
+    stderr: LogFile,
+    open: OpenLog,
     clock: Clock,
     server: String,
-    /// The path of the file; `None` if the log is stderr.
-    path: Option<PathBuf>,
+    has_started: bool,
     /// Whether stderr was told that the log fails.
     failure_is_told: bool,
+    /// The number of lines dropped by the logs before this one.
+    dropped_before: u64,
+}
+
+/// Settings of the log, whose file is open, so that they can be put in force.
+#[derive(Debug)]
+pub struct OpenLog {
     settings: LogSettings,
+    destination: LogDestination,
+    filter: Filter,
+    /// A warning for each directive of `RUST_LOG` that is ignored.
+    ignored: Vec<String>,
+    /// The path of the file; `None` if the log is stderr.
+    path: Option<PathBuf>,
+    /// The file, until it is in use; `None` if the log goes on in the same one.
+    new_file: Option<RotatingFile>,
 }
 
 thread_local! {
-    static LOG: RefCell<Option<OpenLog>> = const { RefCell::new(None) };
+    static LOG: RefCell<Option<CurrentLog>> = const { RefCell::new(None) };
 }
 static TRAFFIC_IS_ON: AtomicBool = AtomicBool::new(false);
 
@@ -129,33 +152,43 @@ static TRAFFIC_IS_ON: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// Fails if the folder or the file cannot be created (the message names it), or if a log has been started before.
 pub fn start(settings: &LogSettings, name: &str, clock: Clock) -> io::Result<String> {
-    let (mut log, ignored) = OpenLog::new(settings, name, clock, None)?;
+    let open = OpenLog::new(settings, name, clock, None)?;
     ::log::set_boxed_logger(Box::new(Logger))
         .map_err(|error| io::Error::new(io::ErrorKind::AlreadyExists, error))?;
-    // These bypass the filter, which this very fault may have broken.
-    ignored.iter().for_each(|what| log.log.complain(what));
-    log.flush();
-    let place = log.place();
+    let mut log = CurrentLog {
+        file: None,
+        stderr: LogFile::new(Box::new(Stderr::new()), clock),
+        open,
+        clock,
+        server: name.to_owned(),
+        has_started: false,
+        failure_is_told: false,
+        dropped_before: 0,
+    };
     log.put_in_force();
+    let place = log.place();
+    LOG.set(Some(log));
     Ok(place)
 }
 
-/// Prepares the log for new settings: opens its file, if it is another one. [`OpenLog::apply`] puts it in force. `None`
+/// Prepares the log for new settings: opens its file, if it is another one. [`OpenLog::apply`] puts them in force. `None`
 /// if no log has been started.
 ///
 /// # Errors
 /// Fails if the folder or the file cannot be created; the message names it.
 pub fn prepare(settings: &LogSettings) -> io::Result<Option<OpenLog>> {
-    let prepared = with_log(|old| {
-        let path = old.path.as_deref();
-        Some(OpenLog::new(settings, &old.server, old.clock, path))
-    });
-    prepared.transpose().map(|prepared| prepared.map(|(log, _)| log))
+    let open =
+        |log: &CurrentLog| OpenLog::new(settings, &log.server, log.clock, log.open.path.as_deref());
+    with_log(|log| Some(open(log))).transpose()
 }
 
 /// The server has started: its log stays, the link to it is made, and its oldest files are removed.
 pub fn started() {
-    if let Some(why) = with_log(|log| log.log.keep().err()) {
+    let failed = with_log(|log| {
+        log.has_started = true;
+        log.file.as_mut()?.disk.keep(&log.open.settings).err()
+    });
+    if let Some(why) = failed {
         ::log::warn!("log: {why}");
     }
 }
@@ -163,22 +196,21 @@ pub fn started() {
 /// Ends the log of a server that could not start, and removes its file. Returns false, and does nothing, if the server
 /// had [`started`].
 pub fn abandon() -> bool {
-    let is_kept = with_log(|log| {
+    let has_started = with_log(|log| {
         log.flush();
-        log.log.is_kept
+        log.has_started
     });
-    if !is_kept {
+    if !has_started {
         LOG.take();
     }
-    !is_kept
+    !has_started
 }
 
 /// Opens the log file again under its name, after another program has moved or removed it. It says so in the log.
 pub fn reopen() {
-    match with_log(|log| Some((log.path.clone()?, log.reopen()))) {
-        Some((path, true)) => ::log::info!("log: opened {} again", path.display()),
-        // `failure` says why.
-        Some((_, false)) => {}
+    match with_log(|log| Some((log.file.as_mut()?.reopen(), log.place()))) {
+        Some((true, path)) => ::log::info!("log: opened {path} again"),
+        Some((false, _)) => flush(),
         None => ::log::info!("log: there is no file to open again"),
     }
 }
@@ -207,11 +239,11 @@ pub fn traffic_is_on() -> bool {
 pub fn traffic(unix_ns: u64, party: Party<'_>, direction: Direction, line: &[u8]) {
     if traffic_is_on() {
         with_log(|log| {
-            log.log.traffic(unix_ns, &party, direction, line);
-            if log.all_to_stderr
-                && let Some(stderr) = &mut log.stderr
-            {
-                stderr.traffic(unix_ns, &party, direction, line);
+            if let Some(file) = &mut log.file {
+                file.traffic(unix_ns, &party, direction, line);
+            }
+            if log.open.destination.all_to_stderr {
+                log.stderr.traffic(unix_ns, &party, direction, line);
             }
         });
     }
@@ -219,7 +251,7 @@ pub fn traffic(unix_ns: u64, party: Party<'_>, direction: Direction, line: &[u8]
 
 /// Writes the buffer to the file. A panic hook may call it.
 pub fn flush() {
-    with_log(OpenLog::flush);
+    with_log(CurrentLog::flush);
 }
 
 /// Whether the buffer holds lines; then the caller should [`flush`] within 100 ms.
@@ -229,17 +261,17 @@ pub fn unwritten() -> bool {
 
 /// Returns the number of lines that the log lacks because its file, or stderr without one, refused writes.
 pub fn dropped() -> u64 {
-    with_log(|log| log.log.dropped)
+    with_log(|log| log.dropped())
 }
 
 /// Returns the number of lines that stderr lacks, because nothing reads it.
 pub fn dropped_stderr() -> u64 {
-    with_log(|log| log.stderr.as_ref().unwrap_or(&log.log).dropped)
+    with_log(|log| log.stderr.dropped)
 }
 
 /// Returns why the log cannot be written, or why its file, which was moved or removed, cannot be replaced.
 pub fn failure() -> Option<String> {
-    with_log(|log| log.failure())
+    with_log(|log| log.main().failure().map(io::Error::to_string))
 }
 
 /// Returns the path of the log file, or `stderr`; `None` if no log has been started.
@@ -252,138 +284,123 @@ pub fn place() -> Option<String> {
 /// It also does nothing if the log is already borrowed further up the stack. That happens in one case: after a panic
 /// inside the log, when the panic hook logs. That line is lost.
 #[inline]
-fn with_log<T: Default>(f: impl FnOnce(&mut OpenLog) -> T) -> T {
+fn with_log<T: Default>(f: impl FnOnce(&mut CurrentLog) -> T) -> T {
     let ours = LOG.try_with(|log| log.try_borrow_mut().ok()?.as_mut().map(f));
     ours.ok().flatten().unwrap_or_default()
 }
 
 impl OpenLog {
-    /// Opens the log of the server `name`, and returns it with a warning for each directive that is ignored. If the file
-    /// at `path` is in the folder that the settings name, it stays in use: no file is opened, and
-    /// [`apply`](OpenLog::apply) takes it over.
+    /// Opens the log of the server `name`, unless it is the file at `path`.
     fn new(
         settings: &LogSettings,
         name: &str,
         clock: Clock,
         path: Option<&Path>,
-    ) -> io::Result<(OpenLog, Vec<String>)> {
-        let LogDestination { folder, all_to_stderr, journal } = destination(settings);
-        let (filter, ignored) = filter(settings);
-        let on = |disk: Box<dyn LogDisk>, stderr: bool| {
-            let form = LineForm::new(settings.json, stderr, stderr && journal, name);
-            LogFile::new(disk, clock).with_form(form)
-        };
-        let stderr = on(Box::new(Stderr), true);
-        let (log, stderr, path) = match folder {
-            None => (stderr, None, None),
-            Some(folder) => match path.filter(|path| path.parent() == Some(&*folder)) {
-                Some(path) => (on(Box::new(Stderr), false), Some(stderr), Some(path.to_owned())),
-                None => {
-                    let start = stamp::for_a_file_name(clock());
-                    let file = RotatingFile::create(settings, &folder, name, &start)?;
-                    let path = file.path().to_owned();
-                    (on(Box::new(file), false), Some(stderr), Some(path))
-                }
-            },
-        };
-        let (server, settings, failure_is_told) = (name.to_owned(), settings.clone(), false);
-        let log = OpenLog {
-            log,
-            stderr,
-            all_to_stderr,
-            filter,
-            clock,
-            server,
-            path,
-            failure_is_told,
-            settings,
-        };
-        Ok((log, ignored))
+    ) -> io::Result<OpenLog> {
+        let (settings, destination) = (settings.clone(), destination(settings));
+        let (filter, ignored) = filter(&settings);
+        let (mut path, mut new_file) = (path.map(Path::to_owned), None);
+        if path.as_deref().and_then(Path::parent) != destination.folder.as_deref() {
+            let start = stamp::for_a_file_name(clock());
+            let create = |folder: &PathBuf| RotatingFile::create(&settings, folder, name, &start);
+            new_file = destination.folder.as_ref().map(create).transpose()?;
+            path = new_file.as_ref().map(|file| file.path().to_owned());
+        }
+        Ok(OpenLog { settings, destination, filter, ignored, path, new_file })
     }
 
-    /// Puts this log in force, instead of the one before.
-    pub fn apply(mut self) {
-        with_log(|old| {
-            old.flush();
-            match old.path.is_some() && old.path == self.path {
-                true => self.log.go_on_with(&mut old.log, &self.settings),
-                false => self.log.dropped = old.log.dropped,
-            }
-            if let (Some(new), Some(old)) = (&mut self.stderr, &old.stderr) {
-                new.dropped = old.dropped;
-            }
+    /// Puts these settings in force, instead of those before.
+    pub fn apply(self) {
+        with_log(|log| {
+            log.flush();
+            log.open = self;
+            log.put_in_force();
         });
-        self.put_in_force();
         started();
     }
+}
 
-    fn put_in_force(self) {
+impl CurrentLog {
+    /// Goes on as `open` says. Lines that wait go to the new file; without one they are counted as dropped.
+    fn put_in_force(&mut self) {
+        let mut dropped = self.dropped();
+        match (&mut self.file, self.open.new_file.take()) {
+            (Some(log), Some(file)) => log.move_to(Box::new(file)),
+            (None, Some(file)) => self.file = Some(LogFile::new(Box::new(file), self.clock)),
+            (_, None) if self.open.path.is_some() => {}
+            (log, None) => dropped += log.take().map_or(0, |log| log.waiting_lines()),
+        }
+        let OpenLog { settings, destination, filter, ignored, .. } = &self.open;
+        let (json, server) = (settings.json, &self.server);
+        self.stderr.set_form(LineForm::new(json, true, destination.journal, server));
+        if let Some(log) = &mut self.file {
+            log.set_form(LineForm::new(json, false, false, server));
+        }
         let traffic = Metadata::builder().level(Level::Info).target(TRAFFIC).build();
-        TRAFFIC_IS_ON.store(self.filter.enabled(&traffic), Ordering::Relaxed);
-        ::log::set_max_level(self.filter.filter());
-        LOG.set(Some(self));
+        TRAFFIC_IS_ON.store(filter.enabled(&traffic), Ordering::Relaxed);
+        ::log::set_max_level(filter.filter());
+        // These bypass the filter, which this very fault may have broken.
+        let log = self.file.as_mut().unwrap_or(&mut self.stderr);
+        ignored.iter().for_each(|what| log.complain(what));
+        self.dropped_before = dropped.wrapping_sub(log.dropped);
+        self.flush();
+    }
+
+    /// The file, or stderr without one.
+    fn main(&mut self) -> &mut LogFile {
+        self.file.as_mut().unwrap_or(&mut self.stderr)
+    }
+
+    fn dropped(&mut self) -> u64 {
+        self.dropped_before.wrapping_add(self.main().dropped)
     }
 
     fn place(&self) -> String {
-        self.path.as_ref().map_or("stderr".into(), |path| path.display().to_string())
+        self.open.path.as_ref().map_or("stderr".into(), |path| path.display().to_string())
     }
 
     fn event(&mut self, record: &Record<'_>) {
-        self.log.event(record);
-        if let Some(stderr) = &mut self.stderr
-            && (self.all_to_stderr || record.level() <= Level::Warn)
-        {
-            stderr.event(record);
+        if let Some(file) = &mut self.file {
+            file.event(record);
+        }
+        if self.open.destination.all_to_stderr {
+            self.stderr.event(record);
+        } else if record.level() <= Level::Warn {
+            self.stderr.event(record);
+            // If stderr has refused an earlier warning, there may be no other flush.
+            self.stderr.flush();
         }
         self.tell();
     }
 
     fn flush(&mut self) {
-        self.log.flush();
-        self.tell();
-        if let Some(stderr) = &mut self.stderr {
-            stderr.flush();
+        if let Some(file) = &mut self.file {
+            file.flush();
         }
-    }
-
-    fn reopen(&mut self) -> bool {
-        let is_open = self.log.reopen();
         self.tell();
-        is_open
+        self.stderr.flush();
     }
 
-    /// Whether there is anything to flush. Warnings that stderr has refused wait until the next flush.
+    /// Whether there is anything to flush. Warnings that stderr has refused wait until the next flush or warning.
     fn unwritten(&self) -> bool {
-        let on_stderr = self.stderr.as_ref().is_some_and(LogFile::unwritten);
-        self.log.unwritten() || self.all_to_stderr && on_stderr
+        self.file.as_ref().is_some_and(LogFile::unwritten)
+            || self.open.destination.all_to_stderr && self.stderr.unwritten()
     }
 
-    fn failure(&self) -> Option<String> {
-        self.log.failure().map(|why| why.to_string())
-    }
-
-    /// Passes the log's own warnings on to stderr, and tells it once that the log fails.
+    /// Passes the file's own warnings on to stderr, and tells it once that the file fails.
     fn tell(&mut self) {
-        let failure = self.failure();
-        let is_new = failure.is_some() && !self.failure_is_told;
-        self.failure_is_told = failure.is_some();
-        let complaints = self.log.take_complaints();
-        let Some(stderr) = &mut self.stderr else { return };
-        for what in complaints {
-            stderr.tell(Level::Warn, &what);
-        }
-        if let Some(why) = failure.filter(|_| is_new) {
-            let what = format!("the log cannot be written, lines may be lost: {why}");
-            stderr.tell(Level::Error, &what);
-        }
         // What stderr lacks is told there alone.
-        drop(stderr.take_complaints());
-    }
-}
-
-impl std::fmt::Debug for OpenLog {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("OpenLog").field(&self.place()).finish()
+        self.stderr.complaints.clear();
+        let Some(file) = &mut self.file else { return };
+        for what in file.complaints.drain(..) {
+            self.stderr.tell(Level::Warn, &what);
+        }
+        let failure = file.failure();
+        if let Some(why) = failure.filter(|_| !self.failure_is_told) {
+            let what = format!("the log cannot be written, lines may be lost: {why}");
+            self.stderr.tell(Level::Error, &what);
+        }
+        self.failure_is_told = failure.is_some();
     }
 }
 
@@ -397,11 +414,8 @@ fn filter(settings: &LogSettings) -> (Filter, Vec<String>) {
     let ignored = ignored.into_iter().map(warning).collect();
     let chosen = [chosen, directives(&settings.level).0].into_iter().find(|it| !it.is_empty());
     let mut builder = env_filter::Builder::new();
-    let chosen = chosen.unwrap_or_else(|| "info".to_owned());
     // All its directives make sense.
-    if builder.try_parse(&chosen).is_err() {
-        builder.filter_level(LevelFilter::Info);
-    }
+    let _ = builder.try_parse(chosen.as_deref().unwrap_or("info"));
     (builder.build(), ignored)
 }
 
@@ -410,12 +424,12 @@ struct Logger;
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        with_log(|log| log.filter.enabled(metadata))
+        with_log(|log| log.open.filter.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {
         with_log(|log| {
-            if log.filter.matches(record) {
+            if log.open.filter.matches(record) {
                 log.event(record);
             }
         });

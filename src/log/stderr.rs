@@ -7,14 +7,17 @@
 //! So stderr is polled before each write, without waiting. A pipe that is ready takes at least PIPE_BUF bytes
 //! (pipe(7)), and so much is written at a time. While it is not ready, the [`LogFile`](super::LogFile) keeps lines,
 //! then drops and counts them, as it does for a full disk.
+//!
+//! That is not enough for a terminal, which is ready when it takes one byte, nor for a pipe that several servers write
+//! to, which another one may fill after the poll. So a pipe or a terminal is opened again, which gives a description
+//! that this process has alone and that can be non-blocking. Where that is forbidden, the poll is all there is.
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::BorrowedFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::fstat;
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::pipe::PIPE_BUF;
 use rustix::stdio::stderr;
 
@@ -22,12 +25,30 @@ use super::LogDisk;
 
 /// Stderr as a place for log lines.
 #[derive(Debug)]
-pub(super) struct Stderr;
+pub(super) struct Stderr {
+    /// The pipe or terminal, opened again.
+    own: Option<OwnedFd>,
+}
+
+impl Stderr {
+    pub(super) fn new() -> Stderr {
+        Stderr { own: own(stderr()) }
+    }
+}
 
 impl LogDisk for Stderr {
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        append(stderr(), bytes)
+        append(self.own.as_ref().map_or(stderr(), AsFd::as_fd), bytes)
     }
+}
+
+/// Opens the pipe or terminal `shared` again, non-blocking.
+fn own(shared: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let found = FileType::from_raw_mode(fstat(shared).ok()?.st_mode);
+    let path = format!("/proc/self/fd/{}", shared.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let is_either = matches!(found, FileType::Fifo | FileType::CharacterDevice);
+    is_either.then(|| open(path, flags, Mode::empty()).ok())?
 }
 
 /// Writes what `to` takes at once.
@@ -45,8 +66,7 @@ fn append(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 /// Whether journald reads stderr: `journal_stream`, of the environment, names its device and inode.
 pub(super) fn is_journal(journal_stream: Option<&OsStr>) -> bool {
     let found = fstat(stderr()).map(|found| format!("{}:{}", found.st_dev, found.st_ino));
-    journal_stream
-        .is_some_and(|named| found.is_ok_and(|found| named.as_bytes() == found.as_bytes()))
+    found.is_ok_and(|found| journal_stream.is_some_and(|named| named == found.as_str()))
 }
 
 #[cfg(test)]
@@ -56,7 +76,6 @@ mod tests {
     use ::log::Level;
     use std::fs::File;
     use std::io::{PipeWriter, Read, pipe};
-    use std::os::fd::AsFd;
 
     struct ToPipe(PipeWriter);
 
@@ -117,6 +136,19 @@ mod tests {
         drop(reader);
         let why = append(writer.as_fd(), b"x\n").expect_err("nobody can read it").kind();
         assert_eq!(why, io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_terminal_with_room_for_less_than_a_line_is_not_waited_for() {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("Linux has some");
+        grantpt(&master).and_then(|()| unlockpt(&master)).expect("it is ours");
+        let name = ptsname(&master, Vec::new()).expect("it has a name").into_string();
+        let terminal = File::options().write(true).open(name.expect("ASCII")).expect("it is ours");
+        let mut log = LogFile::new(Box::new(Stderr { own: own(terminal.as_fd()) }), || 0);
+        (0..3_000).for_each(|n| log.tell(Level::Warn, &format!("{n:0100}")));
+        assert!(log.dropped > 0, "this ends, although nothing reads the terminal");
     }
 
     #[test]

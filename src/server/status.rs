@@ -118,7 +118,10 @@ pub fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
         "state": state,
         "config": member.config.json(),
         "journal": null,
-        "log": { "path": log::place(), "failing": log::failure(), "dropped": log::dropped() },
+        "log": {
+            "path": log::place(), "failing": log::failure(),
+            "dropped": log::dropped(), "dropped_stderr": log::dropped_stderr(),
+        },
     });
     for metric in METRICS {
         metric.put(&mut status, (metric.read)(member, core));

@@ -4,8 +4,11 @@
 //! lines are written.
 
 use crate::support::alone::in_a_process_of_its_own;
+use crate::support::process::is_readable;
 use std::fs;
+use std::io::{Read, Write, pipe};
 use std::path::Path;
+use std::time::Instant;
 
 use places_herd::log::{self, Direction, LogSettings, LogTo, Party};
 
@@ -143,5 +146,46 @@ fn new_settings_take_effect_when_they_are_applied_and_the_file_stays_the_same() 
     ::log::warn!("five");
     assert!(fs::read_to_string(&second).expect("text").ends_with("WARN  five\n"));
     assert_eq!(fs::read_to_string(&first).expect("text"), text);
+    fs::remove_dir_all(folder).expect("nobody else uses it");
+}
+
+#[test]
+fn new_settings_tear_no_line_on_stderr_and_lose_none() {
+    if !in_a_process_of_its_own("log::new_settings_tear_no_line_on_stderr_and_lose_none") {
+        return;
+    }
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("log-to-{}", std::process::id()));
+    let settings = |to| LogSettings {
+        to: Some(to),
+        folder: folder.clone(),
+        folder_is_set: true,
+        ..LogSettings::default()
+    };
+    let (mut reader, mut writer) = pipe().expect("descriptors are free");
+    let shown = rustix::io::dup(rustix::stdio::stderr()).expect("a descriptor is free");
+    rustix::stdio::dup2_stderr(&writer).expect("it is open");
+    log::start(&settings(LogTo::Stderr), "Alford", || 0).expect("no folder is needed");
+    // The pipe has room for a part of the first line.
+    let size = rustix::pipe::fcntl_getpipe_size(&writer).expect("a pipe");
+    writer.write_all(&b"x".repeat(size - 4_096)).expect("it takes as many");
+    let long = "y".repeat(6_000);
+    for to in [LogTo::Both, LogTo::Stderr, LogTo::Both, LogTo::File] {
+        ::log::info!("{long}");
+        log::flush();
+        log::prepare(&settings(to)).expect("it can be made").expect("there is a log").apply();
+    }
+    let mut told = String::new();
+    while is_readable(&reader, Instant::now()) {
+        let mut chunk = [0; 1 << 16];
+        let count = reader.read(&mut chunk).expect("a pipe");
+        told.push_str(str::from_utf8(&chunk[..count]).expect("ASCII"));
+        log::flush();
+    }
+    rustix::stdio::dup2_stderr(&shown).expect("it is open");
+    let lines: Vec<&str> = told.lines().map(|line| line.trim_start_matches('x')).collect();
+    let whole = format!("1970-01-01T00:00:00.000000Z INFO  Alford: {long}");
+    assert_eq!(lines, [&*whole; 4]);
+    assert_eq!(log::dropped() + log::dropped_stderr(), 0);
     fs::remove_dir_all(folder).expect("nobody else uses it");
 }

@@ -180,6 +180,91 @@ fn a_full_pipe_that_nothing_reads_stops_no_server_and_the_next_line_tells_how_ma
     }
 }
 
+/// Makes the server log a warning: this id is too long.
+fn warn(client: &mut BufReader<TcpStream>) {
+    ask(client, &format!("IAMAT {} {KIWI} 1", "k".repeat(5_000)));
+}
+
+#[test]
+fn a_log_of_warnings_alone_reaches_stderr_again_once_something_reads_it() {
+    let herd = with_log("full-pipe-warnings", "level = \"warn\"");
+    let (mut reader, writer) = full_pipe();
+    let mut alford = herd.start_into(&[], SERVE, writer);
+    alford.line();
+    warn(&mut client(&herd));
+    let mut full = vec![0; rustix::pipe::fcntl_getpipe_size(&reader).expect("a pipe")];
+    reader.read_exact(&mut full).expect("it is full");
+    let mut text = String::new();
+    until("a further warning brings the first one along", || {
+        // A line that is too long is a warning of another kind, and ends the connection.
+        let mut client = client(&herd);
+        client.get_mut().write_all(&b"k".repeat(20_000)).expect("it reads");
+        client.read_line(&mut String::new()).ok();
+        text += &read_now(&mut reader);
+        ["client_id_bytes", "line_bytes"].iter().all(|key| text.contains(key)).then_some(())
+    });
+    end(&mut alford);
+}
+
+/// Reads what `pipe` holds now.
+fn read_now(pipe: &mut std::io::PipeReader) -> String {
+    let mut text = Vec::new();
+    while is_readable(pipe, Instant::now()) {
+        let mut chunk = [0; 1 << 16];
+        let count = pipe.read(&mut chunk).expect("a pipe");
+        text.extend_from_slice(&chunk[..count]);
+    }
+    String::from_utf8(text).expect("ASCII")
+}
+
+#[test]
+fn a_reload_that_moves_the_log_tears_no_line_and_loses_none() {
+    let herd = with_log("moves", "to = \"both\"");
+    let text = herd.text();
+    let (mut reader, mut writer) = pipe().expect("descriptors are free");
+    let mut alford = herd.start_into(&[], SERVE, writer.try_clone().expect("a descriptor"));
+    let mut logs = vec![named(&alford.line())];
+    let mut client = client(&herd);
+    let mut told = String::new();
+    let mut numbers = 0;
+    for to in ["both", "stderr", "file", "stderr", "both", "file", "both", "stderr", "file"] {
+        herd.write(&text.replace("\"both\"", &format!("\"{to}\"")));
+        // A long line is torn, because the pipe has room for a part of it.
+        told += &read_now(&mut reader);
+        let room = 4_096;
+        let size = rustix::pipe::fcntl_getpipe_size(&writer).expect("a pipe");
+        writer.write_all(&b"x".repeat(size - room)).expect("it takes as many");
+        ask(&mut client, &format!("NO {} END", "y".repeat(6_000)));
+        for _ in 0..20 {
+            numbers += 1;
+            iamat(&mut client, numbers);
+        }
+        let reloaded = herd.run(&["reload"]);
+        assert_eq!(reloaded.code, Some(0), "{}", reloaded.stderr);
+        told += &read_now(&mut reader);
+        if let Some(path) = status(&herd)["path"].as_str().filter(|path| *path != "stderr") {
+            logs.push(path.into());
+        }
+    }
+    end(&mut alford);
+    told += &read_now(&mut reader);
+    logs.sort();
+    logs.dedup();
+    let files: String = logs.iter().map(|log| fs::read_to_string(log).expect("text")).collect();
+    let of = |number: usize, text: &str| {
+        text.matches(&format!(" < IAMAT kiwi {KIWI} {number}\n")).count()
+    };
+    for number in 1..=numbers {
+        let both = (of(number, &files), of(number, &told));
+        assert!(both.0 <= 1 && both.1 <= 1 && both != (0, 0), "{number}: {both:?}");
+    }
+    for line in told.lines().map(|line| line.trim_start_matches('x')).chain(files.lines()) {
+        assert!(line.starts_with("20") || line.is_empty(), "torn: {line}");
+        assert!(!line.contains("yyy") || line.ends_with(" END"), "torn: {line}");
+    }
+    assert_eq!(told.matches("missing here").count(), 0, "{told}");
+}
+
 #[test]
 fn warnings_and_errors_are_also_on_stderr_with_the_servers_name_and_other_lines_are_not() {
     let herd = Herd::new("copies", ALONE);
