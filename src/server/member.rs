@@ -430,9 +430,16 @@ pub(super) fn limit_closes(
 }
 
 /// Logs a line that was received or is sent, if the log's traffic target is on.
+#[inline]
 pub(super) fn log_line(cx: &Cx<'_>, protocol: &'static str, direction: Direction, line: &[u8]) {
     if log::traffic_is_on() {
-        let party = Party::Numbered(protocol, cx.id.generation());
-        log::traffic(cx.wall().0, party, direction, line);
+        log_traffic(cx, protocol, direction, line);
     }
+}
+
+/// Is a function of its own, so that a server without these lines pays only for the question.
+#[inline(never)]
+fn log_traffic(cx: &Cx<'_>, protocol: &'static str, direction: Direction, line: &[u8]) {
+    let party = Party::Numbered(protocol, cx.id.generation());
+    log::traffic(cx.wall().0, party, direction, line);
 }

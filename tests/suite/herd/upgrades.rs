@@ -3,13 +3,19 @@
 use super::restarts::{all_know, end_under_load};
 use crate::support::herd::{FIVE, Setup};
 use crate::support::skipped;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// The environment variable that names the program of the earlier release, which `.ci/run` builds.
+/// The environment variable that names the program of the earlier release, which `.ci/run` builds. It is `unknown` where the
+/// history that has this release is missing.
 const BEFORE: &str = "HERD_BEFORE";
 
 fn program_before() -> Option<PathBuf> {
-    match std::env::var_os(BEFORE).map(PathBuf::from).filter(|path| path.is_file()) {
+    let variable = std::env::var_os(BEFORE).map(PathBuf::from);
+    if variable.as_deref() == Some(Path::new("unknown")) {
+        eprintln!("SKIPPED: this checkout lacks the commit of the earlier release");
+        return None;
+    }
+    match variable.filter(|path| path.is_file()) {
         None => skipped(&format!("{BEFORE} names no program of an earlier release")),
         found => found,
     }
