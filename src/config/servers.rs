@@ -268,11 +268,11 @@ fn connect(
                 .collect()
         })
         .collect();
-    let mut neighbours = vec![BTreeSet::new(); servers.len()];
+    let mut neighbours = vec![Vec::new(); servers.len()];
     for (number, list) in lists.iter().enumerate() {
         for (&neighbour, listed) in list {
-            neighbours[number].insert(neighbour);
-            neighbours[neighbour].insert(number);
+            neighbours[number].push(neighbour);
+            neighbours[neighbour].push(number);
             if !lists[neighbour].contains_key(&number) {
                 let (one, other) = (quoted(name(&number)), quoted(name(&neighbour)));
                 let what =
@@ -284,6 +284,9 @@ fn connect(
             }
         }
     }
+    // A set that is made of a whole list takes a quarter of the time of single inserts.
+    let neighbours: Vec<BTreeSet<usize>> =
+        neighbours.into_iter().map(BTreeSet::from_iter).collect();
     warn_of_addresses(servers, diagnostics);
     if !supposed.no_search {
         warn_of_silence(servers, &neighbours, diagnostics);
