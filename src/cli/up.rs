@@ -189,6 +189,8 @@ struct SupervisedServer {
     child: Option<Child>,
     started: Moment,
     listens: bool,
+    /// Whether SIGHUP is to be passed on to it when it listens. Before that it would end it.
+    is_to_reload: bool,
     /// The exit status of its last process.
     last: Option<Exit>,
     pauses: Backoff,
@@ -202,6 +204,7 @@ impl SupervisedServer {
             child: None,
             started: Moment::default(),
             listens: false,
+            is_to_reload: false,
             last: None,
             pauses: Backoff::new(PAUSE_FIRST, PAUSE_MAX, 2.0, 0.0),
         }
@@ -228,8 +231,15 @@ impl SupervisedServer {
         let child = self.child.as_mut()?;
         let ended = (child.id(), child.try_wait().ok()??);
         self.child = None;
-        self.listens = false;
+        (self.listens, self.is_to_reload) = (false, false);
         Some(ended)
+    }
+
+    /// Passes SIGHUP on, if that is due.
+    fn reload(&mut self) {
+        if self.listens && mem::take(&mut self.is_to_reload) {
+            signal(std::iter::once(&*self), rustix::process::Signal::HUP);
+        }
     }
 }
 
@@ -291,6 +301,7 @@ impl Up {
         if self.is_shown {
             print_line(&format!("{} listens, process {}", kept.server.name, child.id()));
         }
+        kept.reload();
         self.show_when_tried(core);
     }
 
@@ -358,9 +369,11 @@ impl Up {
         }
         self.is_reloading = false;
         print_line("all servers reload their configuration");
-        signal(self.servers.iter().filter(|kept| kept.listens), rustix::process::Signal::HUP);
         for number in 0..self.servers.len() {
-            if self.servers[number].last.is_none() {
+            let kept = &mut self.servers[number];
+            kept.is_to_reload = kept.child.is_some();
+            kept.reload();
+            if kept.last.is_none() {
                 self.start(core, number);
             }
         }

@@ -341,6 +341,29 @@ fn up_starts_servers_that_were_added_and_stops_those_that_were_removed() {
     assert_eq!(up.end().code, Some(0));
 }
 
+#[test]
+fn up_passes_sighup_on_to_a_server_that_was_starting_when_it_came() {
+    let alone: &[Listed<'_>] = &[("Alford", 0, &[])];
+    let herd = herd_of("up-early", "", alone);
+    let point = r#"{"type":"Feature","geometry":{"type":"Point","coordinates":[0,0]},"properties":{"name":"n"}}"#;
+    let points = vec![point; 20_000].join(",");
+    let places = format!(r#"{{"type":"FeatureCollection","features":[{points}]}}"#);
+    fs::write(herd.folder().join("places.json"), places).expect("the folder is ours");
+    let with = |limits: &str| {
+        let places = "[places]\nsource = \"file\"\nfile = \"places.json\"\n";
+        herd.write(&format!("{}{places}", text(&herd, "", limits, alone)));
+    };
+    with("");
+    let mut up = herd.start(&["up"]);
+    // It has read the topology, and now reads the places, for some time.
+    until("Alford has a log", || fs::read_dir(herd.folder().join("log")).ok()?.next()?.ok());
+    with("connections = 7\n");
+    up.signal(Signal::HUP);
+    logged(&herd, "Alford", "SIGHUP: reloaded: limits.connections 0 -> 7", 1);
+    up.signal(Signal::TERM);
+    assert_eq!(up.end().code, Some(0));
+}
+
 // The recipes of docs/operating.md.
 
 /// A client for each server, which reports without a pause, one report after another. When its server does not listen,
