@@ -45,43 +45,41 @@ impl ConfigReader for ConfigFile {
         herd: &str,
         wall: UnixNanos,
     ) -> Result<Prepared, Vec<String>> {
-        let path = self.file.path();
+        let in_words =
+            |faults: &[Diagnostic]| faults.iter().map(Diagnostic::in_one_line).collect::<Vec<_>>();
         let supposed = Supposed { no_search: true, ..Supposed::default() };
-        let read = Topology::read_supposing(path, supposed)
-            .and_then(|topology| Ok((topology.view_of(path, &self.name)?, topology)));
-        let in_words = |faults: &[Diagnostic]| faults.iter().map(Diagnostic::in_one_line).collect();
-        let (view, topology) =
-            read.map_err::<Vec<String>, _>(|faults| in_words(faults.iter().as_slice()))?;
+        let topology = Topology::read_supposing(self.file.path(), supposed)
+            .map_err(|faults| in_words(faults.iter().as_slice()))?;
+        let Some(view) = topology.view_of(&self.name) else {
+            let (file, name) = (self.file.path().display(), &self.name);
+            let what = format!("{file}: the topology no longer has the server {name}");
+            return Err(vec![format!("{what}: stop this server, or restore its entry")]);
+        };
+        let changes = diff(in_force, &view);
+        let has_places = changes.iter().any(|change| change.name.starts_with("places."));
+        let journal = topology.journal.as_ref().map(|journal| journal.folder.join(&self.name));
+        let folders = [
+            ("log", log_file::destination(&topology.log).folder),
+            ("status", topology.status_folder.clone()),
+            ("journal", journal),
+        ];
+        let faults = folders.into_iter().filter_map(|(table, folder)| {
+            folder.and_then(|folder| check_folder(&topology, table, &folder))
+        });
+        let mut faults: Vec<Diagnostic> = faults.collect();
+        let (places, peer_tls) = match open(&topology, herd, &self.name, wall, has_places) {
+            Ok(opened) if faults.is_empty() => opened,
+            opened => {
+                faults.extend(opened.err().into_iter().flatten());
+                return Err(in_words(&faults));
+            }
+        };
         if topology.sha256 != self.warned {
             topology.warnings().iter().for_each(|it| log::warn!("{}", it.in_one_line()));
             self.warned.clone_from(&topology.sha256);
         }
-        let changes = diff(in_force, &view);
-        let has = |table: &str| changes.iter().any(|change| change.key.starts_with(table));
-        let opened = open(&topology, herd, &self.name, wall, has("places."));
-        let mut faults = opened.as_ref().err().cloned().unwrap_or_default();
-        let journal = topology.journal.as_ref().map(|journal| journal.folder.join(&self.name));
-        let log_folder = log_file::destination(&topology.log).folder;
-        let folders = [
-            ("log", log_folder.as_deref()),
-            ("status", topology.status_folder.as_deref()),
-            ("journal", journal.as_deref()),
-        ];
-        for (table, folder) in folders {
-            faults.extend(folder.and_then(|folder| check_folder(&topology, table, folder)));
-        }
-        let Ok((places, peer_tls)) = opened else { return Err(in_words(&faults)) };
-        if !faults.is_empty() {
-            return Err(in_words(&faults));
-        }
-        // This comes last, because it may create a file.
-        let log = match has("log.") {
-            true => log_file::prepare(&topology.log)
-                .map_err(|error| vec![format!("cannot create the log: {error}")])?,
-            false => None,
-        };
-        let (connections_max, ..) = connections_max(view.neighbours.len());
-        Ok(Prepared { topology, view, log, places, peer_tls, connections_max })
+        let (connections_max, ..) = connections_max(topology.neighbours_of(&self.name).len());
+        Ok(Prepared { topology, changes, places, peer_tls, connections_max })
     }
 
     fn terminal_has_closed(&self) -> bool {

@@ -5,8 +5,7 @@ use super::patience::Patience;
 use super::status::{answer_of, ask, told};
 use super::topology_file::TopologyFile;
 use super::{print_error, print_line};
-use crate::config::socket_path;
-use serde_json::Value;
+use crate::config::{Supposed, socket_path};
 
 /// Make the servers on this machine read their configuration again
 #[derive(Debug, clap::Args)]
@@ -28,7 +27,8 @@ pub(super) struct ReloadArgs {
 
 impl ReloadArgs {
     pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
-        let topology = file.read_servers()?;
+        let supposed = Supposed { no_source: true, no_search: true, ..Supposed::default() };
+        let topology = file.read_supposing(supposed)?;
         let servers = file.servers(&topology, &self.names)?;
         let Some(folder) = &topology.status_folder else {
             let what =
@@ -43,10 +43,13 @@ impl ReloadArgs {
             let answer = ask(&path, command, end).and_then(|socket| answer_of(&socket, end));
             match answer.map_err(|e| told(&e, &path, self.patience)) {
                 Ok(answer) => {
-                    if answer["reloaded"] != true {
+                    let outcome = answer["outcome"].as_str().unwrap_or_default();
+                    if answer["reloaded"] == true {
+                        print_line(&format!("{name}: {outcome}"));
+                    } else {
                         failure = Some(Exit::Config);
+                        print_error(format_args!("herd: {name}: {outcome}"));
                     }
-                    print_outcome(name, &answer);
                 }
                 Err(why) => {
                     failure = failure.or(Some(Exit::Unavailable));
@@ -55,22 +58,5 @@ impl ReloadArgs {
             }
         }
         failure.map_or(Ok(()), |exit| Err(Failure::new(exit, "")))
-    }
-}
-
-/// Prints what a server answered: `Alford: reloaded: limits.connections 0 -> 5000; needs a restart: ...`.
-fn print_outcome(name: &str, answer: &Value) {
-    let texts = |key: &str| {
-        let texts = answer[key].as_array().into_iter().flatten();
-        texts.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-    };
-    let [changes, pending, errors] = ["changes", "restart_pending", "errors"].map(texts);
-    let changes = if changes.is_empty() { "nothing has changed" } else { &changes };
-    match (errors.is_empty(), pending.is_empty()) {
-        (true, true) => print_line(&format!("{name}: reloaded: {changes}")),
-        (true, false) => {
-            print_line(&format!("{name}: reloaded: {changes}; needs a restart: {pending}"));
-        }
-        _ => print_error(format_args!("herd: {name}: refused, nothing has changed: {errors}")),
     }
 }

@@ -1,193 +1,163 @@
 //! What a new topology changes for one server.
 //!
-//! In: two [`ServerView`]s of it, that in force and that of the new file. Out: a list of [`Change`]s, each with the key,
+//! In: two [`ServerView`]s of it, that in force and that of the new file. Out: a list of [`Change`]s, each with the name,
 //! both values, and whether a running server can adopt it. It opens no file and changes nothing.
 //!
-//! The idea: the values are compared as text, key by key, in the order of [`KEYS`], so no key can be forgotten. Only the
-//! servers are compared by hand: a server needs to know itself and its neighbours, and not the rest of the herd.
+//! The idea: a view is a list of names and values, all as text. The keys of `KEYS` make most of it, so none can be
+//! forgotten. Of the servers, a view has only what concerns its own: its addresses, and those of its neighbours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
-use super::Topology;
-use super::diagnostic::{Diagnostics, TopologyErrors, quoted};
+use super::diagnostic::Diagnostics;
 use super::keys::{KEYS, Key, Reload, TOP, ValueType};
-use super::servers::Server;
-use super::toml_section::Section;
+use super::toml_section::{Section, bare};
+use super::{DialAddr, Topology};
 
-/// The value of a key as it applies, default included.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
-    /// The key's row.
-    pub key: &'static Key,
-    /// The value as text; `None` if the file does not set the key and it has no default.
-    pub value: Option<String>,
-}
+/// The keys of files that may change while the topology does not. Their values have the time of the last change.
+const FILE_KEYS: [&str; 3] = ["file", "key_file", "ca_file"];
 
-/// The part of a topology that concerns one server.
+/// The part of a topology that concerns one server: each value by its name, such as `limits.connections`,
+/// `server.Alford.client` or `neighbour Parker`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerView {
-    /// The value of every key but those of servers, in the order of [`KEYS`].
-    pub settings: Vec<Setting>,
-    /// The server.
-    pub server: Server,
-    /// Its neighbours, sorted by name, without their own neighbours: a thousand lists of a thousand names have 50 MB.
-    pub neighbours: Vec<Server>,
-}
+pub struct ServerView(BTreeMap<String, ViewedValue>);
+
+/// A value as text, and whether a running server can adopt another one.
+type ViewedValue = (String, bool);
 
 /// One difference between two topologies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The key, such as `limits.connections` or `server.Alford.client`; or `neighbour Parker`.
-    pub key: String,
-    /// The value in force. `None`: the key has no value, or the server is no neighbour.
+    /// The name of the value.
+    pub name: String,
+    /// The value in force; `None` if there is none.
     pub old: Option<String>,
-    /// The new value.
+    /// The new value; `None` if there is none.
     pub new: Option<String>,
     /// Whether a running server adopts it.
-    pub live: bool,
+    pub is_live: bool,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.old, &self.new) {
-            (Some(old), Some(new)) => write!(f, "{} {old} -> {new}", self.key),
-            (None, Some(new)) => write!(f, "{} added: {new}", self.key),
-            _ => write!(f, "{} removed", self.key),
+            (Some(old), Some(new)) => write!(f, "{} {old} -> {new}", self.name),
+            (None, Some(new)) => write!(f, "{} added: {new}", self.name),
+            _ => write!(f, "{} removed", self.name),
         }
     }
 }
 
-/// The keys of files that may change while the topology does not. Their values have the time of the last change.
-const FILE_KEYS: [&str; 3] = ["file", "key_file", "ca_file"];
-
-/// The value of every key but those of servers. `text`: the file, whose errors have been recorded. `folder`: its folder.
-pub(super) fn settings(top: &Section<'_>, text: &str, folder: &Path) -> Vec<Setting> {
+/// The value of every key but those of servers, as it applies, in the order of [`KEYS`]. A key without a value is left
+/// out, and so are the keys of a table that switches something on, if the file lacks it. `text`: the file, whose errors
+/// have been recorded. `folder`: its folder.
+pub(super) fn settings(
+    top: &Section<'_>,
+    text: &str,
+    folder: &Path,
+) -> Vec<(&'static Key, String)> {
     let mut known = Diagnostics::new(text);
     let mut settings = Vec::new();
     for keys in KEYS.chunk_by(|one, next| one.section == next.section) {
         let (name, table) = (keys[0].section, &top.section(keys[0].section, &mut known));
         let section = if name == TOP { top } else { table };
-        // Whether there is a table matters only if it switches something on.
+        let is_switch = |key: &Key| key.name == bare(name) && key.reload == Reload::Restart;
+        if !section.is_there() && KEYS.iter().any(is_switch) {
+            continue;
+        }
+        // Whether there is another table does not matter.
         let is_value = |key: &&Key| match key.kind {
             ValueType::Table | ValueType::Tables => key.reload == Reload::Restart,
             _ => key.section != "[[server]]",
         };
         for key in keys.iter().filter(is_value) {
-            let mut value = section.in_force(key);
-            let changed = value.as_ref().filter(|_| FILE_KEYS.contains(&key.name));
-            let changed =
-                changed.and_then(|file| fs::metadata(folder.join(file)).ok()?.modified().ok());
-            if let (Some(text), Some(Ok(since))) =
-                (&mut value, changed.map(|it| it.duration_since(UNIX_EPOCH)))
-            {
-                text.push_str(&format!(", changed {since:?}"));
+            let Some(mut value) = section.in_force(key) else { continue };
+            if FILE_KEYS.contains(&key.name) {
+                let changed = changed(&[&folder.join(&value)]);
+                changed.into_iter().for_each(|it| value += &format!(", {it}"));
             }
-            settings.push(Setting { key, value });
+            settings.push((key, value));
         }
     }
     settings
 }
 
+/// When the last of `files` was changed; `None` if there is none of them. It is the time of the inode, which no copy and
+/// no archive sets back.
+fn changed(files: &[&Path]) -> Option<String> {
+    let files = files.iter().filter_map(|file| fs::metadata(file).ok());
+    let (seconds, nanos) = files.map(|file| (file.ctime(), file.ctime_nsec())).max()?;
+    Some(format!("changed {seconds}.{nanos:09}"))
+}
+
 impl Topology {
-    /// The part of this topology, the file at `path`, that concerns the server `name`.
-    ///
-    /// # Errors
-    /// Fails if there is no such server, or if it is plain.
-    pub fn view_of(&self, path: &Path, name: &str) -> Result<ServerView, TopologyErrors> {
-        let Some(server) = self.server(name).filter(|server| !server.plain) else {
-            let what = format!("the topology no longer has the server {}", quoted(name));
-            let remedy = "stop this server, or restore its entry";
-            return Err(TopologyErrors::of_file(path, "", None, what, remedy));
+    /// The part of this topology that concerns the server `name`; `None` if there is no such server, or if it is plain.
+    pub fn view_of(&self, name: &str) -> Option<ServerView> {
+        let server = self.server(name).filter(|server| !server.plain)?;
+        let mut view = BTreeMap::new();
+        let mut put = |name: String, text: String, is_live: bool| {
+            view.insert(name, (text, is_live));
         };
-        let alone = |server: &Server| Server { neighbours: Vec::new(), ..server.clone() };
-        Ok(ServerView {
-            settings: self.settings.clone(),
-            server: server.clone(),
-            neighbours: self.neighbours_of(name).into_iter().map(alone).collect(),
-        })
+        for (key, value) in &self.settings {
+            let name = match key.section {
+                TOP => key.name.to_owned(),
+                table => format!("{}.{}", bare(table), key.name),
+            };
+            put(name, value.clone(), key.reload == Reload::Live);
+        }
+        if let Some(tls) = &self.peer_tls {
+            // The folder's own time tells of a file that was removed.
+            let files =
+                ["ca.pem", "revoked.crl", &format!("{name}.pem"), &format!("{name}.key"), ""];
+            let files = files.map(|file| tls.folder.join(file));
+            let shown = changed(&files.each_ref().map(AsRef::as_ref)).unwrap_or_default();
+            put("peer_tls.certificates".to_owned(), shown, true);
+        }
+        let ports = [
+            ("client", &server.client, server.client_listen),
+            ("peer", &server.peer, server.peer_listen),
+        ];
+        for (key, found_at, bound) in ports {
+            // Where others find a port concerns only them, if the server binds another address.
+            let is_apart = *found_at != DialAddr::Ip(bound);
+            put(format!("server.{name}.{key}"), found_at.to_string(), is_apart);
+            if is_apart {
+                put(format!("server.{name}.{key}_listen"), bound.to_string(), false);
+            }
+        }
+        for one in self.neighbours_of(name) {
+            let plain = if one.plain { ", plain" } else { "" };
+            put(format!("neighbour {}", one.name), format!("{}{plain}", one.peer), true);
+        }
+        Some(ServerView(view))
     }
 }
 
 impl ServerView {
-    /// Adopts everything of `new` that a running server can adopt.
-    pub fn adopt(&mut self, new: ServerView) {
-        for (old, new) in self.settings.iter_mut().zip(new.settings) {
-            if new.key.reload == Reload::Live {
-                *old = new;
-            }
+    /// Adopts those of `changes` that a running server can adopt.
+    pub fn adopt(&mut self, changes: &[Change]) {
+        for Change { name, new, .. } in changes.iter().filter(|change| change.is_live) {
+            self.0.remove(name);
+            self.0.extend(new.clone().map(|text| (name.clone(), (text, true))));
         }
-        let (server, new_server) = (&mut self.server, new.server);
-        server.neighbours = new_server.neighbours;
-        if server.client_listen == new_server.client_listen {
-            server.client = new_server.client;
-        }
-        if server.peer_listen == new_server.peer_listen {
-            server.peer = new_server.peer;
-        }
-        self.neighbours = new.neighbours;
-    }
-
-    /// Whether the table of `section` is switched off.
-    fn is_off(&self, section: &str) -> bool {
-        let name = section.trim_matches(['[', ']']);
-        let mut switches = self.settings.iter().filter(|it| it.key.section == TOP);
-        switches.any(|it| it.key.name == name && it.value.as_deref() == Some("off"))
     }
 }
 
-/// What differs between `old`, the view in force, and `new`, of the same server.
+/// What differs between `old`, the view in force, and `new`, of the same server. While a change that switches a table
+/// on or off waits for a restart, the keys of this table do not count.
 pub fn diff(old: &ServerView, new: &ServerView) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for (old_one, new_one) in old.settings.iter().zip(&new.settings) {
-        let key = new_one.key;
-        if old_one == new_one || [old, new].iter().any(|view| view.is_off(key.section)) {
-            continue;
-        }
-        let table = key.section.trim_matches(['[', ']']);
-        changes.push(Change {
-            key: if key.section == TOP {
-                key.name.to_owned()
-            } else {
-                format!("{table}.{}", key.name)
-            },
-            old: old_one.value.clone(),
-            new: new_one.value.clone(),
-            live: key.reload == Reload::Live,
-        });
-    }
-    let (was, is) = (&old.server, &new.server);
-    let ports = |of: &Server| {
-        [
-            ("client", of.client.to_string(), of.client_listen),
-            ("peer", of.peer.to_string(), of.peer_listen),
-        ]
+    let names: BTreeSet<&String> = old.0.keys().chain(new.0.keys()).collect();
+    let difference = |name: &String| {
+        let [was, is] = [old, new].map(|view| view.0.get(name));
+        let table = name.split(['.', ' ']).next().filter(|table| table != name);
+        let [before, now] = [old, new].map(|view| view.0.get(table?));
+        let text = |value: Option<&ViewedValue>| Some(value?.0.clone());
+        let (_, is_live) = *was.or(is)?;
+        let change = Change { name: name.clone(), old: text(was), new: text(is), is_live };
+        (was != is && before == now).then_some(change)
     };
-    for ((key, old_at, old), (_, new_at, new)) in ports(was).into_iter().zip(ports(is)) {
-        if (&old_at, old) == (&new_at, new) {
-            continue;
-        }
-        let (key, was_at, is_at) = match old_at == new_at {
-            true => (format!("{key}_listen"), old.to_string(), new.to_string()),
-            false => (key.to_owned(), old_at, new_at),
-        };
-        // Where others find a port does not concern the server itself. What it has bound stays.
-        let (key, live) = (format!("server.{}.{key}", is.name), old == new);
-        changes.push(Change { key, old: Some(was_at), new: Some(is_at), live });
-    }
-    // What a neighbour is to this server: its peer port, and whether it is plain.
-    let shown = |one: &Server| format!("{}{}", one.peer, if one.plain { ", plain" } else { "" });
-    let mut neighbours = BTreeMap::<&str, [Option<String>; 2]>::new();
-    for (at, view) in [old, new].into_iter().enumerate() {
-        for one in &view.neighbours {
-            neighbours.entry(&one.name).or_default()[at] = Some(shown(one));
-        }
-    }
-    for (name, [old, new]) in neighbours.into_iter().filter(|(_, [old, new])| old != new) {
-        changes.push(Change { key: format!("neighbour {name}"), old, new, live: true });
-    }
-    changes
+    names.into_iter().filter_map(difference).collect()
 }

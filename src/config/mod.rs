@@ -46,7 +46,7 @@ use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, TopologyErrors};
 pub use dial_addr::DialAddr;
-pub use diff::{Change, ServerView, Setting, diff};
+pub use diff::{Change, ServerView, diff};
 pub use keys::{DefaultValue, KEYS, Key, Reload, TOP, ValueType, range_in_words};
 pub use limits::{Limits, Seconds};
 pub use page::page;
@@ -87,8 +87,9 @@ pub struct Topology {
     pub journal: Option<JournalSettings>,
     /// How much a server accepts and keeps, and how long it waits.
     pub limits: Limits,
-    /// The value of every key but those of servers, as it applies, in the order of [`KEYS`].
-    pub settings: Vec<Setting>,
+    /// The value of every key but those of servers, as it applies, in the order of [`KEYS`]. A key without a value is left
+    /// out.
+    pub settings: Vec<(&'static Key, String)>,
     /// The SHA-256 of the text, in hexadecimal, as `sha256sum` prints it.
     pub sha256: String,
     /// The positions in the file that name the folders of `log`, `status` and `journal`. Errors about a folder point
@@ -237,9 +238,9 @@ impl Topology {
     /// The numbers and choices of the table `section` as they apply: `sync = everysec, retry_ms = 5000`.
     pub fn in_force(&self, section: &str) -> String {
         let is_shown = |key: &Key| matches!(key.kind, ValueType::Number(..) | ValueType::Choice(_));
-        let shown = self.settings.iter().filter(|it| it.key.section == section && is_shown(it.key));
-        let shown =
-            shown.filter_map(|it| Some(format!("{} = {}", it.key.name, it.value.as_ref()?)));
+        let all = self.settings.iter();
+        let shown = all.filter(|(key, _)| key.section == section && is_shown(key));
+        let shown = shown.map(|(key, value)| format!("{} = {value}", key.name));
         shown.collect::<Vec<_>>().join(", ")
     }
 

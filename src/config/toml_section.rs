@@ -401,7 +401,7 @@ pub fn most_like<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option
         .map(|(_, name)| name)
 }
 
-fn bare(name: &str) -> &str {
+pub(super) fn bare(name: &str) -> &str {
     name.trim_matches(['[', ']'])
 }
 

@@ -64,20 +64,10 @@ struct NeighbourProgress {
 }
 
 impl Acks {
-    /// Creates the state at the start: no reply waits, and none of the `neighbours` is linked.
-    pub fn new(neighbours: usize) -> Acks {
-        Acks::after(neighbours, Batch(0))
-    }
-
-    /// Creates the state anew after one whose last batch was `last`, so that no number is used twice.
-    pub(super) fn after(neighbours: usize, Batch(last): Batch) -> Acks {
-        let progress = (0..neighbours).map(|_| None).collect();
-        Acks { current: last + 1, waiting: VecDeque::new(), progress }
-    }
-
-    /// Adds a neighbour, which is not linked.
-    pub(super) fn add(&mut self) {
-        self.progress.push(None);
+    /// Creates a state in which no reply waits and no neighbour is linked. `last`: the last batch of an earlier state, so
+    /// that no number is used twice.
+    pub fn new(Batch(last): Batch) -> Acks {
+        Acks { current: last + 1, waiting: VecDeque::new(), progress: Vec::new() }
     }
 
     /// The batch of this turn.
@@ -91,17 +81,20 @@ impl Acks {
         let is_late = self.waiting.back().is_some_and(|waiting| waiting.batch == self.current);
         let since = self.current + u64::from(is_late);
         let nothing = NeighbourProgress { since, written: 0, taken: 0, marks: VecDeque::new() };
+        if self.progress.len() <= id.0 {
+            self.progress.resize_with(id.0 + 1, || None);
+        }
         self.progress[id.0] = Some(nothing);
     }
 
     /// Ends the progress of neighbour `id`: its link is lost, and no more acknowledgements come.
     pub fn lost(&mut self, id: NeighbourId) {
-        self.progress[id.0] = None;
+        self.progress.get_mut(id.0).into_iter().for_each(|progress| *progress = None);
     }
 
     /// Counts lines written to neighbour `id`.
     pub fn wrote(&mut self, id: NeighbourId, lines: usize) {
-        if let Some(progress) = &mut self.progress[id.0] {
+        if let Some(Some(progress)) = self.progress.get_mut(id.0) {
             progress.written += lines as u64;
         }
     }
@@ -142,7 +135,7 @@ impl Acks {
     /// Records that neighbour `id` has taken the first `count` lines written to it. `None` if fewer lines were
     /// written, or if the neighbour has acknowledged more before.
     pub fn acknowledged(&mut self, id: NeighbourId, count: u64) -> Option<()> {
-        let progress = self.progress[id.0].as_mut()?;
+        let progress = self.progress.get_mut(id.0)?.as_mut()?;
         if count > progress.written || count < progress.taken {
             return None;
         }
@@ -220,7 +213,7 @@ mod tests {
 
     /// Returns the acks of two linked neighbours.
     fn two() -> Acks {
-        let mut acks = Acks::new(2);
+        let mut acks = Acks::new(Batch::default());
         acks.linked(PARKER);
         acks.linked(WELSH);
         acks

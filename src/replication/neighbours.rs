@@ -108,7 +108,7 @@ impl Neighbours {
     /// Makes the neighbours of the server `name`, none of them connected.
     pub fn new(topology: &Topology, name: &str, backlogs: &mut Backlogs) -> Neighbours {
         let mut neighbours = Neighbours {
-            acks: (topology.ack == Acknowledge::Peer).then(|| Acks::new(0)),
+            acks: (topology.ack == Acknowledge::Peer).then(|| Acks::new(Batch::default())),
             neighbours: Vec::new(),
             flood_buffer_bytes: topology.limits.flood_buffer_bytes,
             line: Vec::new(),
@@ -119,34 +119,34 @@ impl Neighbours {
         topology
             .neighbours_of(name)
             .into_iter()
-            .for_each(|server| neighbours.add(server, backlogs));
+            .for_each(|server| neighbours.put(server, backlogs));
         neighbours
     }
 
-    /// Adds the neighbour `server`, which is not linked. A neighbour that was removed gets its old place.
-    pub fn add(&mut self, server: &Server, backlogs: &mut Backlogs) {
+    /// Adds the neighbour `server`, which is not linked, or replaces its entry. A neighbour that was removed gets its old
+    /// place.
+    pub fn put(&mut self, server: &Server, backlogs: &mut Backlogs) {
         // A list of up to a thousand names for each of a thousand neighbours would be 50 MB.
         let server = Server { neighbours: Vec::new(), ..server.clone() };
-        let backlog = backlogs.add();
         match self.neighbours.iter_mut().find(|one| one.server.name == server.name) {
             Some(one) => {
-                (one.server, one.backlog, one.is_removed) = (server, backlog, false);
+                if mem::take(&mut one.is_removed) {
+                    one.backlog = backlogs.add();
+                }
+                one.server = server;
             }
-            None => {
-                self.neighbours.push(Neighbour {
-                    server,
-                    is_removed: false,
-                    conn: None,
-                    comparison: Comparison::default(),
-                    backlog,
-                    counts: NeighbourCounts::default(),
-                    taken: None,
-                    is_leaving: false,
-                    replacements: Replacements::default(),
-                    dialled: Replacements::default(),
-                });
-                self.acks.iter_mut().for_each(Acks::add);
-            }
+            None => self.neighbours.push(Neighbour {
+                server,
+                is_removed: false,
+                conn: None,
+                comparison: Comparison::default(),
+                backlog: backlogs.add(),
+                counts: NeighbourCounts::default(),
+                taken: None,
+                is_leaving: false,
+                replacements: Replacements::default(),
+                dialled: Replacements::default(),
+            }),
         }
     }
 
@@ -167,11 +167,6 @@ impl Neighbours {
         }
     }
 
-    /// Returns the neighbour `id`, to be changed.
-    pub(crate) fn get_mut(&mut self, id: NeighbourId) -> &mut Neighbour {
-        &mut self.neighbours[id.0]
-    }
-
     /// The number of different neighbours since the start.
     pub(crate) fn ever(&self) -> usize {
         self.neighbours.len()
@@ -180,12 +175,12 @@ impl Neighbours {
     /// Turns acknowledgements on or off. Returns the clients whose replies need not wait for one any more. The links
     /// must be made anew, because neighbours were told in HELLO whether to acknowledge.
     pub(crate) fn set_acks(&mut self, are_on: bool) -> Vec<(ConnId, Batch)> {
-        let (before, neighbours) = (self.acks.take(), self.neighbours.len());
-        self.acks = are_on.then(|| Acks::after(neighbours, self.last_batch));
-        before.map_or_else(Vec::new, |mut acks| {
+        let free = self.acks.take().map_or_else(Vec::new, |mut acks| {
             self.last_batch = acks.current();
             acks.expired(self.last_batch).0
-        })
+        });
+        self.acks = are_on.then(|| Acks::new(self.last_batch));
+        free
     }
 
     /// Iterates over all neighbours.

@@ -5,12 +5,11 @@
 
 use super::peer_tls::PeerTls;
 use super::place_queries::PlacesInUse;
-use crate::config::{ServerView, Topology};
-use crate::log::OpenLog;
+use crate::config::{Change, ServerView, Topology};
 use herd_reactor::UnixNanos;
+use log::Level;
 use serde_json::{Value, json};
 use std::fmt;
-use std::path::Path;
 
 /// Reads the configuration of a server again, with all files that it names.
 pub trait ConfigReader: fmt::Debug {
@@ -36,10 +35,8 @@ pub trait ConfigReader: fmt::Debug {
 pub struct Prepared {
     /// The new file.
     pub topology: Topology,
-    /// The part of it that concerns this server.
-    pub view: ServerView,
-    /// The log with its new settings; `None`: they have not changed.
-    pub log: Option<OpenLog>,
+    /// What differs from the configuration in force.
+    pub changes: Vec<Change>,
     /// The new source of places; `None`: it has not changed.
     pub places: Option<PlacesInUse>,
     /// The certificates, if the file has `[peer_tls]`.
@@ -70,7 +67,7 @@ impl ConfigState {
     /// The state of the server `name` of `topology` at its start; `None` if there is no such server.
     pub(super) fn of(topology: &Topology, name: &str) -> Option<ConfigState> {
         Some(ConfigState {
-            in_force: topology.view_of(Path::new(""), name).ok()?,
+            in_force: topology.view_of(name)?,
             reader: None,
             sha256: topology.sha256.clone(),
             loaded_at: UnixNanos::default(),
@@ -97,24 +94,32 @@ impl ConfigState {
     pub(super) fn outcome(&self) -> Value {
         json!({
             "reloaded": self.errors.is_empty(),
+            "outcome": self.in_words(),
             "changes": self.changes,
             "restart_pending": self.restart_pending,
             "errors": self.errors,
         })
     }
 
+    /// What the last attempt brought, in one line.
+    fn in_words(&self) -> String {
+        let [changes, pending, errors] =
+            [&self.changes, &self.restart_pending, &self.errors].map(|texts| texts.join(", "));
+        let changes = if changes.is_empty() { "nothing has changed" } else { &changes };
+        match (self.errors.is_empty(), self.restart_pending.is_empty()) {
+            (true, true) => format!("reloaded: {changes}"),
+            (true, false) => format!("reloaded: {changes}; needs a restart: {pending}"),
+            _ => format!("refused, nothing has changed: {errors}"),
+        }
+    }
+
     /// Logs the outcome of an attempt that `by` asked for.
     pub(super) fn log(&self, by: &str) {
-        for error in &self.errors {
-            log::error!("{by}: refused, nothing has changed: {error}");
-        }
-        if self.errors.is_empty() {
-            let (changes, pending) = (self.changes.join(", "), self.restart_pending.join(", "));
-            let changes = if changes.is_empty() { "nothing has changed" } else { &changes };
-            log::info!("{by}: reloaded: {changes}");
-            if !pending.is_empty() {
-                log::warn!("{by}: the old values stay in force until a restart: {pending}");
-            }
-        }
+        let level = match (self.errors.is_empty(), self.restart_pending.is_empty()) {
+            (true, true) => Level::Info,
+            (true, false) => Level::Warn,
+            _ => Level::Error,
+        };
+        log::log!(level, "{by}: {}", self.in_words());
     }
 }

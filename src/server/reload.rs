@@ -19,11 +19,10 @@ use super::config_state::{ConfigState, Prepared};
 use super::member::{Member, Message, clients_max, command_limits};
 use super::network::Network;
 use super::place_queries::PlaceQueryLimits;
-use crate::config::{Acknowledge, Change, Server, diff};
+use crate::config::{Acknowledge, Change, Topology};
 use crate::log::{self as log_file, OpenLog};
 use crate::replication::neighbours::EVER_MAX;
 use herd_reactor::Core;
-use std::collections::BTreeSet;
 
 impl Member {
     /// Reloads the configuration on SIGHUP, or stops if the signal came because the terminal was closed.
@@ -62,19 +61,23 @@ impl Member {
     }
 
     fn try_reload(&mut self, core: &mut Core<Member>, strict: bool) -> Result<(), Vec<String>> {
-        let ConfigState { in_force, reader, changes, restart_pending, .. } = &mut self.config;
+        let ConfigState { in_force, reader, changes, .. } = &mut self.config;
         changes.clear();
-        let Some(reader) = reader.as_mut().filter(|_| !core.is_stopping()) else {
-            return Err(vec!["the server is stopping".to_owned()]);
-        };
+        let reader = reader.as_mut().filter(|_| !core.is_stopping());
+        let reader = reader.ok_or_else(|| vec!["the server is stopping".to_owned()])?;
         let prepared = reader.read(in_force, &self.herd_name, core.wall())?;
-        let all = diff(in_force, &prepared.view);
-        let in_words = |live| all.iter().filter(move |it| it.live == live).map(Change::to_string);
+        let has = |part: &str| prepared.changes.iter().any(|it| it.name.starts_with(part));
+        let in_words = |is_live| {
+            let changes = prepared.changes.iter().filter(move |it| it.is_live == is_live);
+            changes.map(Change::to_string).collect::<Vec<_>>()
+        };
+        let (live, pending) = (in_words(true), in_words(false));
         let mut errors = Vec::new();
         if strict {
-            errors.extend(in_words(false).map(|it| format!("needs a restart: {it}")));
+            errors.extend(pending.iter().map(|it| format!("needs a restart: {it}")));
         }
-        let ever = self.neighbours.ever() + prepared.view.neighbours.len();
+        let is_new = |it: &&Change| it.old.is_none() && it.name.starts_with("neighbour ");
+        let ever = self.neighbours.ever() + prepared.changes.iter().filter(is_new).count();
         if ever > EVER_MAX {
             errors.push(format!(
                 "limit: EVER_MAX = {EVER_MAX}: up to {ever} different neighbours since the start; restart the server"
@@ -83,20 +86,24 @@ impl Member {
         if !errors.is_empty() {
             return Err(errors);
         }
-        (*changes, *restart_pending) = (in_words(true).collect(), in_words(false).collect());
-        self.config.loaded_at = core.wall();
-        self.config.sha256.clone_from(&prepared.topology.sha256);
-        self.commit(core, prepared);
+        // This comes last, because it may create a file.
+        let log = match has("log.") {
+            true => log_file::prepare(&prepared.topology.log)
+                .map_err(|error| vec![format!("cannot create the log: {error}")])?,
+            false => None,
+        };
+        (self.config.changes, self.config.restart_pending) = (live, pending);
+        self.commit(core, prepared, log);
         Ok(())
     }
 
     /// Puts the new configuration in force. Nothing here can fail.
-    fn commit(&mut self, core: &mut Core<Member>, prepared: Prepared) {
-        let Prepared { topology, view, log, places, peer_tls, connections_max } = prepared;
+    fn commit(&mut self, core: &mut Core<Member>, prepared: Prepared, log: Option<OpenLog>) {
+        let Prepared { topology, changes, places, peer_tls, connections_max } = prepared;
         log.into_iter().for_each(OpenLog::apply);
         core.set_limits(Member::reactor_limits(&topology));
         let dialled_before = self.backoff();
-        self.limits = topology.limits;
+        self.limits = topology.limits.clone();
         self.command_limits = command_limits(&self.limits);
         self.clients_max = clients_max(&self.limits, connections_max);
         self.table.set_limits(self.limits.known_clients, self.limits.known_bytes);
@@ -115,44 +122,45 @@ impl Member {
             tls.replace_by(new);
             self.use_certificates(core);
         }
-        self.use_neighbours(core, &view.neighbours, topology.ack == Acknowledge::Peer);
+        self.use_neighbours(core, &topology);
         if self.backoff() != dialled_before {
             let backoff = self.backoff();
             self.dials.values_mut().for_each(|dial| dial.backoff.clone_from(&backoff));
         }
-        self.config.in_force.adopt(view);
-        self.server.clone_from(&self.config.in_force.server);
+        self.config.loaded_at = core.wall();
+        self.config.sha256 = topology.sha256;
+        self.config.in_force.adopt(&changes);
     }
 
-    /// Makes `servers`, sorted by name, the neighbours. `acks_are_on`: replies wait for their acknowledgements.
-    fn use_neighbours(&mut self, core: &mut Core<Member>, servers: &[Server], acks_are_on: bool) {
+    /// Makes the neighbours of `topology` those of this server.
+    fn use_neighbours(&mut self, core: &mut Core<Member>, topology: &Topology) {
         // What has been taken from a link that is closed below is still acknowledged.
         self.neighbours.acknowledge(core);
+        let acks_are_on = topology.ack == Acknowledge::Peer;
         let are_relinked = acks_are_on != self.neighbours.acks.is_some();
         if are_relinked {
             let free = self.neighbours.set_acks(acks_are_on);
             free.into_iter().for_each(|(id, batch)| core.post(id, Message::Released(batch)));
         }
+        let servers = topology.neighbours_of(&self.server.name);
+        self.server.neighbours = servers.iter().map(|it| it.name.clone()).collect();
         let before: Vec<_> =
             self.neighbours.iter().map(|(id, link)| (id, link.server.clone())).collect();
-        for (id, old) in &before {
-            let new =
-                servers.binary_search_by(|it| it.name.cmp(&old.name)).ok().map(|at| &servers[at]);
-            let keeps_link = new.is_some_and(|new| {
+        for (id, old) in before {
+            let new = servers.binary_search_by(|it| it.name.cmp(&old.name)).map(|at| servers[at]);
+            let keeps_link = new.is_ok_and(|new| {
                 new.plain == old.plain && (new.peer == old.peer || !self.dials(new))
             });
             if are_relinked || !keeps_link {
-                self.stop_dialling(core, *id);
-                self.neighbours.unlink(core, &mut self.table, *id);
+                self.stop_dialling(core, id);
+                self.neighbours.unlink(core, &mut self.table, id);
             }
-            match new {
-                Some(new) => self.neighbours.get_mut(*id).server = new.clone(),
-                None => self.neighbours.remove(*id, &mut self.table.backlogs),
+            if new.is_err() {
+                self.neighbours.remove(id, &mut self.table.backlogs);
             }
         }
-        let names: BTreeSet<&str> = before.iter().map(|(_, old)| old.name.as_str()).collect();
-        for server in servers.iter().filter(|it| !names.contains(it.name.as_str())) {
-            self.neighbours.add(server, &mut self.table.backlogs);
+        for server in servers {
+            self.neighbours.put(server, &mut self.table.backlogs);
         }
         self.dial_all(core);
     }
@@ -174,7 +182,7 @@ mod tests {
     use super::super::config_state::ConfigReader;
     use super::super::place_queries::PlacesInUse;
     use super::*;
-    use crate::config::{KEYS, Key, Reload, ServerView, TOP, Topology, ValueType};
+    use crate::config::{KEYS, Key, Reload, ServerView, TOP, ValueType, diff};
     use crate::places::{Progress, Query, Rank, Source, Ticket};
     use herd_reactor::testing::StringTransport;
     use herd_reactor::{Shared, TurnCounts, UnixNanos};
@@ -255,11 +263,11 @@ mod tests {
             let path = Path::new("t.toml");
             let topology =
                 Topology::parse(&self.0, path).map_err(|faults| vec![faults.to_string()])?;
-            let view = topology.view_of(path, "Welsh").expect("it is there");
+            let changes = diff(in_force, &topology.view_of("Welsh").expect("it is there"));
             let source = Box::new(Ranked(topology.places.rank));
-            let is_new = diff(in_force, &view).iter().any(|it| it.key.starts_with("places."));
+            let is_new = changes.iter().any(|it| it.name.starts_with("places."));
             let places = is_new.then(|| PlacesInUse { source, fallback: None, network: None });
-            Ok(Prepared { topology, view, log: None, places, peer_tls: None, connections_max: 100 })
+            Ok(Prepared { topology, changes, places, peer_tls: None, connections_max: 100 })
         }
 
         fn terminal_has_closed(&self) -> bool {
@@ -388,7 +396,7 @@ mod tests {
             "our name sorts first, so we dial"
         );
         // Names without end are refused before they fill the memory.
-        let mut refused = String::new();
+        let (mut refused, mut last) = (String::new(), String::new());
         for round in 0..40 {
             let many: Vec<String> = (0..200).map(|n| format!("a{round}-{n}")).collect();
             let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -396,7 +404,9 @@ mod tests {
             if !refused.is_empty() {
                 break;
             }
+            last = herd(&many);
         }
         assert!(refused.contains("EVER_MAX = 4096"), "{refused}");
+        assert_eq!(reload(&mut running, &last, true), (0, 0, String::new()), "it is in force");
     }
 }

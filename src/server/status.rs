@@ -3,7 +3,7 @@
 //!
 //! In: the line `STATUS`. Out: one line of JSON with the server's name, its health, all its metrics, its links, and a
 //! hash of its table, so that servers can be compared without comparing their tables. In: `RELOAD`, or `RELOAD strict`.
-//! Out: one line of JSON with the outcome of the reload (`reload.rs`). Any other line is answered
+//! Out: one line of JSON with the outcome of the reload (`reload.rs`); then the connection closes. Any other line is answered
 //! with `? ` and a copy, as everywhere in the herd. A connection whose line is too long, or does not end in time,
 //! is closed, and the log names the limit.
 //!
@@ -59,16 +59,23 @@ impl LineProtocol<Member> for StatusProtocol {
         cx: &mut Cx<'_>,
         line: &[u8],
     ) -> Result<Mode, Box<dyn std::error::Error>> {
-        let mut reply = Vec::new();
-        match line.trim_ascii() {
+        let (line, mut reply) = (line.trim_ascii(), Vec::new());
+        let is_reload = [&b"RELOAD"[..], b"RELOAD strict"].contains(&line);
+        match line {
             b"STATUS" => serde_json::to_writer(&mut reply, &status(cx.state, cx.core))?,
-            b"RELOAD" => reload(cx, &mut reply, false)?,
-            b"RELOAD strict" => reload(cx, &mut reply, true)?,
+            _ if is_reload => {
+                cx.state.reload(cx.core, line.ends_with(b"strict"), "herd reload");
+                serde_json::to_writer(&mut reply, &cx.state.config.outcome())?;
+            }
             b"" => return Ok(Mode::Lines),
             _ => write_refusal(&mut reply, line),
         }
         reply.push(b'\n');
         cx.write(&reply);
+        if is_reload {
+            // A reload blocks the loop, and many of them in one turn would block it for long.
+            cx.lose_connection();
+        }
         Ok(Mode::Lines)
     }
 
@@ -89,12 +96,6 @@ impl LineProtocol<Member> for StatusProtocol {
         cx.state.counters.status_connections -= 1;
         cx.state.counters.closed[Door::Status as usize][why.number()] += 1;
     }
-}
-
-/// Reloads the configuration, and writes the outcome.
-fn reload(cx: &mut Cx<'_>, reply: &mut Vec<u8>, strict: bool) -> serde_json::Result<()> {
-    cx.state.reload(cx.core, strict, "herd reload");
-    serde_json::to_writer(reply, &cx.state.config.outcome())
 }
 
 /// The status: the server's identity, all [`METRICS`], and the [`NEIGHBOUR_METRICS`] of each link. Sizes are in bytes.

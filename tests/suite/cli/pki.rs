@@ -482,7 +482,7 @@ fn a_revoked_server_is_disconnected_at_sighup_and_accepted_with_a_new_certificat
     logged(&herd, "Alford", "SIGHUP: refused, nothing has changed: ");
     done(&herd, &["pki", "issue", "Alford"]);
     alford.signal(Signal::HUP);
-    logged(&herd, "Alford", "reloaded the certificates");
+    logged(&herd, "Alford", "SIGHUP: reloaded: peer_tls.certificates changed ");
     until("they are linked anew", || (linked_times(&herd, "Parker", "Alford") == 2).then_some(()));
     // A key that other users may read causes a warning, and works.
     fs::set_permissions(file(&herd, "Alford.key"), fs::Permissions::from_mode(0o640)).unwrap();
