@@ -201,13 +201,18 @@ fn each_alert_names_metrics_that_a_server_has_and_is_on_the_page() {
 }
 
 #[test]
-fn promtool_accepts_the_alerts() {
-    let Ok(output) = Command::new("promtool").args(["check", "rules", ALERTS]).output() else {
-        skipped::<()>("promtool is missing, so nothing checks the alerts: install prometheus");
-        return;
-    };
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("SUCCESS: 10 rules found"), "{output:?}");
+fn promtool_accepts_the_alerts_and_a_herd_in_trouble_fires_each_and_a_calm_one_none() {
+    for (what, file, verdict) in [
+        ("check", ALERTS, "SUCCESS: 10 rules found"),
+        ("test", "tests/fixtures/alerts.yml", "SUCCESS"),
+    ] {
+        let Ok(output) = Command::new("promtool").args([what, "rules", file]).output() else {
+            skipped::<()>("promtool is missing, so nothing checks the alerts: install prometheus");
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains(verdict), "{output:?}");
+    }
 }
 
 #[test]

@@ -27,6 +27,10 @@ fn promtool_accepts_the_metrics_of_one_server_and_of_several() {
     let _servers = ["Alford", "Bolden"].map(|name| herd.serve(name));
     assert_eq!(herd.run(&["client", "Alford", "iamat", "kiwi", KIWI]).code, Some(0));
     assert_eq!(herd.run(&["client", "Alford", "whatsat", "kiwi", "10", "5"]).code, Some(0));
+    until("they are linked", || {
+        let linked = herd.run(&["status", "--healthy", "--linked", "1"]);
+        (linked.code == Some(0)).then_some(())
+    });
     let one = herd.run(&["status", "Alford", "--prometheus"]);
     let all = herd.run(&["status", "--prometheus"]);
     for shown in [&one, &all] {
