@@ -443,3 +443,16 @@ fn the_rules_for_nftables_are_valid() {
     assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
     assert_ne!(check(&rules.replace("ct count", "ct counts")).code, Some(0), "nft reads them");
 }
+
+#[test]
+fn each_test_that_skips_itself_fails_where_everything_is_required() {
+    let mut paths = Vec::new();
+    for folder in ["tests", "src", "examples"] {
+        files(Path::new(folder), &mut paths);
+    }
+    for path in paths.iter().filter(|path| path.extension().is_some_and(|it| it == "rs")) {
+        let text = fs::read_to_string(path).expect("it is UTF-8");
+        let is_skipped = text.contains("eprintln!(\"skip") || text.contains("eprintln!(\"SKIP");
+        assert!(!is_skipped || text.contains("HERD_REQUIRE_ALL"), "{}", path.display());
+    }
+}
