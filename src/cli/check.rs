@@ -9,10 +9,12 @@ use super::topology_file::TopologyFile;
 use super::{print_line, print_warning};
 use crate::config::{Diagnostic, PeerTlsSettings, Server, Topology};
 use crate::log::{self, plural};
-use crate::server::peer_tls::PeerTls;
+use crate::server::peer_tls::{NOT_READABLE, PeerTls};
 use herd_reactor::MioIo;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Print all faults and warnings of a topology and of the files, folders and certificates that it names
@@ -115,11 +117,14 @@ fn check_certificates(
     };
     let here: Vec<&Server> = topology.servers.iter().filter(is_here).collect();
     if here.is_empty() {
-        let what =
-            format!("{}: no server has a certificate in this folder", settings.folder.display());
-        let remedy = match settings.folder.join("ca.pem").exists() {
-            true => "run \"herd pki issue NAME\" for each server",
-            false => "run \"herd pki init\", then \"herd pki issue NAME\"",
+        let folder = settings.folder.display();
+        let what = format!("{folder}: no server has a certificate in this folder");
+        let (what, remedy) = match fs::metadata(settings.folder.join("ca.pem")) {
+            Ok(_) => (what, "run \"herd pki issue NAME\" for each server"),
+            Err(why) if why.kind() == ErrorKind::PermissionDenied => {
+                (format!("{folder}: {why}"), NOT_READABLE)
+            }
+            Err(_) => (what, "run \"herd pki init\", then \"herd pki issue NAME\""),
         };
         faults.push(settings.here.error(what, remedy));
     }

@@ -205,7 +205,7 @@ impl Renew {
             let old = folder.of(&aside, "pem");
             print_line(&format!("{}; the one before is {}", pair.what, old.display()));
         }
-        print_line("copy both files to the server's machine, and send the server SIGHUP");
+        print_line("copy both files to the server's machine, and run \"herd reload\" there");
         Ok(())
     }
 }

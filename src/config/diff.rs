@@ -76,21 +76,15 @@ pub(super) fn settings(
         for key in keys.iter().filter(is_value) {
             let Some(mut value) = section.in_force(key) else { continue };
             if FILE_KEYS.contains(&key.name) {
-                let changed = changed(&[&folder.join(&value)]);
-                changed.into_iter().for_each(|it| value += &format!(", {it}"));
+                // The time of the inode, which no copy and no archive sets back.
+                if let Ok(file) = fs::metadata(folder.join(&value)) {
+                    value += &format!(", changed {}.{:09}", file.ctime(), file.ctime_nsec());
+                }
             }
             settings.push((key, value));
         }
     }
     settings
-}
-
-/// When the last of `files` was changed; `None` if there is none of them. It is the time of the inode, which no copy and
-/// no archive sets back.
-fn changed(files: &[&Path]) -> Option<String> {
-    let files = files.iter().filter_map(|file| fs::metadata(file).ok());
-    let (seconds, nanos) = files.map(|file| (file.ctime(), file.ctime_nsec())).max()?;
-    Some(format!("changed {seconds}.{nanos:09}"))
 }
 
 impl Topology {
@@ -107,14 +101,6 @@ impl Topology {
                 table => format!("{}.{}", bare(table), key.name),
             };
             put(name, value.clone(), key.reload == Reload::Live);
-        }
-        if let Some(tls) = &self.peer_tls {
-            // The folder's own time tells of a file that was removed.
-            let files =
-                ["ca.pem", "revoked.crl", &format!("{name}.pem"), &format!("{name}.key"), ""];
-            let files = files.map(|file| tls.folder.join(file));
-            let shown = changed(&files.each_ref().map(AsRef::as_ref)).unwrap_or_default();
-            put("peer_tls.certificates".to_owned(), shown, true);
         }
         let ports = [
             ("client", &server.client, server.client_listen),

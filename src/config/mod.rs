@@ -39,6 +39,7 @@ mod status;
 mod toml_section;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -137,13 +138,11 @@ impl Topology {
     pub fn read_supposing(path: &Path, supposed: Supposed) -> Result<Topology, TopologyErrors> {
         let (bytes, _) = files::read(path, FILE_BYTES_MAX).map_err(|error| {
             let what = format!("cannot read the topology: {error}");
-            TopologyErrors::of_file(
-                path,
-                "",
-                None,
-                what,
-                "write one with `herd init`, or name another file with --topology",
-            )
+            let remedy = match error.kind() {
+                ErrorKind::PermissionDenied => "let this user read the file and open its folder",
+                _ => "write one with `herd init`, or name another file with --topology",
+            };
+            TopologyErrors::of_file(path, "", None, what, remedy)
         })?;
         if let Some(what) = files::encoded(&bytes) {
             return Err(TopologyErrors::of_file(

@@ -24,17 +24,23 @@ use crate::net::tls::mutual::{CredentialError, Credentials, Mutual, dns_names};
 use crate::net::tls::{HandshakeLimit, Tls, pem};
 use crate::replication::{NeighbourId, neighbours::Neighbours};
 use herd_reactor::{CloseReason, ConnId, Core, Shared, UnixNanos};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// A certificate that is valid for this many days or fewer causes a warning.
 pub const DAYS_LEFT_MIN: u64 = 30;
+
+/// The remedy if a file, or its folder, may not be read: `herd pki` makes files for its own user only.
+pub const NOT_READABLE: &str = "let the user that runs the servers own the folder and its files, such as by: chown -R herd: pki";
 
 /// How often a server checks the days that its certificates have left.
 pub(super) const WATCH_EVERY: Duration = Duration::from_secs(86_400);
@@ -52,6 +58,8 @@ pub struct PeerTls {
     authority: CertInfo,
     /// The mode of the key's file.
     key_mode: u32,
+    /// A hash of the certificates and lists.
+    hash: u64,
     /// How often the files have been reloaded. A proof against older certificates must be repeated.
     generation: u32,
     /// Connections to the peer port whose handshake is under way, oldest first.
@@ -80,6 +88,10 @@ impl PeerTls {
         let ends = ends.collect::<Option<Vec<_>>>();
         let authority = ends.and_then(|all| all.into_iter().min_by_key(|info| info.not_after));
         let authority = authority.ok_or_else(|| files.no_certificate(&files.authority))?;
+        let mut hash = DefaultHasher::new();
+        credentials.authorities.iter().for_each(|der| der.as_ref().hash(&mut hash));
+        credentials.crls.iter().for_each(|der| der.as_ref().hash(&mut hash));
+        shown.hash(&mut hash);
         let mutual = Mutual::new(credentials).map_err(|why| files.unusable(&why))?;
         mutual.verify(&shown, wall).map_err(|why| match why {
             webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => {
@@ -103,6 +115,7 @@ impl PeerTls {
             own,
             authority,
             key_mode,
+            hash: hash.finish(),
             generation: 0,
             handshakes: VecDeque::new(),
         })
@@ -128,7 +141,7 @@ impl PeerTls {
         let files = Files::of(&self.settings, &self.name);
         let mut warnings = Vec::new();
         let renew = format!(
-            "run \"herd pki renew {}\" where ca.key is, copy certificate and key here, and send the server SIGHUP",
+            "run \"herd pki renew {}\" where ca.key is, copy certificate and key here, and run \"herd reload\"",
             self.name
         );
         let replace = "replace the authority before it expires (docs/peer-tls.md)".to_owned();
@@ -160,13 +173,16 @@ impl PeerTls {
         Ok(())
     }
 
-    /// Replaces the certificates by those of `new`. A handshake that is under way must be repeated.
-    pub(super) fn replace_by(&mut self, new: PeerTls) {
+    /// Replaces the certificates by those of `new`. Returns whether these are others. A handshake that is under way must
+    /// be repeated.
+    pub(super) fn replace_by(&mut self, new: PeerTls) -> bool {
+        let are_others = self.hash != new.hash;
         *self = PeerTls {
             generation: self.generation + 1,
             handshakes: std::mem::take(&mut self.handshakes),
             ..new
         };
+        are_others
     }
 
     /// Wraps `inner` in TLS, for a connection to the neighbour `dialled` or, if that is `None`, from a stranger.
@@ -289,7 +305,9 @@ impl Files {
 
     /// The fault `what` of the file at `path`, with its remedy.
     fn fault(&self, path: &Path, what: String) -> Box<Diagnostic> {
+        let readable = accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS);
         let remedy = match path {
+            _ if readable == Err(Errno::ACCESS) => NOT_READABLE,
             path if path == self.authority => {
                 "copy the herd's ca.pem here; only if the herd has none yet, run: herd pki init"
             }

@@ -20,7 +20,7 @@ use super::member::{Member, Message, clients_max, command_limits};
 use super::network::Network;
 use super::place_queries::PlaceQueryLimits;
 use crate::config::{Acknowledge, Change, Topology};
-use crate::log::{self as log_file, OpenLog};
+use crate::log::{self as log_file, OpenLog, plural};
 use crate::replication::neighbours::EVER_MAX;
 use herd_reactor::Core;
 
@@ -119,7 +119,10 @@ impl Member {
             self.place_queries.next = Some(Box::new(places));
         }
         if let (Some(tls), Some(new)) = (&mut self.peer_tls, peer_tls) {
-            tls.replace_by(new);
+            if tls.replace_by(new) {
+                let days = plural(tls.days_left(core.wall()) as usize, "day");
+                self.config.changes.push(format!("certificates replaced, {days} left"));
+            }
             self.use_certificates(core);
         }
         self.use_neighbours(core, &topology);

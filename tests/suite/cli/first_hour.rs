@@ -3,6 +3,7 @@
 
 use super::{ALONE, PAIR, TRIANGLE};
 use crate::support::process::{Ended, Herd, Process, Stray, until};
+use crate::support::skipped;
 use rustix::process::Signal;
 use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
@@ -378,13 +379,15 @@ fn a_folder_that_keeps_the_servers_out_is_one_fault_for_check_and_for_a_server()
         Process::shell(&format!("exec {other} '{}' {args}", env!("CARGO_BIN_EXE_herd")))
     };
     if run("config").code != Some(0) {
-        return eprintln!("skipped: another user cannot run this program");
+        skipped::<()>("another user cannot run this program");
+        return;
     }
     for (table, folder, code) in [
         ("log", "read-only", 73),
         ("status", "read-only", 73),
         ("status", "locked/a", 73),
         ("journal", "locked/a", 74),
+        ("peer_tls", "locked", 78),
     ] {
         herd.write(&format!("{}[{table}]\nfolder = \"{folder}\"\n", herd.text()));
         let (checked, served) = (run("check"), run("serve Alford"));
@@ -396,7 +399,15 @@ fn a_folder_that_keeps_the_servers_out_is_one_fault_for_check_and_for_a_server()
         let faults = served.stderr.split_inclusive('\n').filter(|line| !line.contains(" WARN "));
         let is_same = checked.stderr.ends_with(&faults.collect::<String>());
         assert_eq!(is_same, code == 73, "{checked:?} {served:?}");
+        for ended in [&checked, &served] {
+            assert_eq!(ended.stderr.contains("chown -R herd: "), code == 78, "{ended:?}");
+        }
     }
+    folder("", 0);
+    let checked = run("check");
+    assert_eq!(checked.code, Some(78), "{checked:?}");
+    assert!(checked.stderr.contains("remedy: let this user read the file"), "{checked:?}");
+    folder("", 0o777);
     let logs = Process::shell(&format!("ls '{}'/log", herd.folder().display())).stdout;
     assert_eq!(logs, "", "a start that fails leaves no log");
 }

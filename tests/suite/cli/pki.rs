@@ -337,6 +337,13 @@ fn a_renewed_certificate_is_used_after_sighup_and_no_link_is_lost() {
         (asked.code == Some(0)).then_some(())
     });
     assert_eq!(linked_times(&herd, "Alford", "Bolden"), 1);
+    // The operator sees whether the new files have arrived.
+    done(&herd, &["pki", "renew", "--days", "66", "Alford"]);
+    let said = done(&herd, &["reload"]);
+    assert!(said.contains("Alford: reloaded: certificates replaced, 66 days left\n"), "{said}");
+    assert!(said.contains("Bolden: reloaded: nothing has changed\n"), "{said}");
+    done(&herd, &["pki", "revoke", "Bolden"]);
+    assert!(done(&herd, &["reload", "Alford"]).contains(": certificates replaced, 66 days left\n"));
 }
 
 #[test]
@@ -482,7 +489,7 @@ fn a_revoked_server_is_disconnected_at_sighup_and_accepted_with_a_new_certificat
     logged(&herd, "Alford", "SIGHUP: refused, nothing has changed: ");
     done(&herd, &["pki", "issue", "Alford"]);
     alford.signal(Signal::HUP);
-    logged(&herd, "Alford", "SIGHUP: reloaded: peer_tls.certificates changed ");
+    logged(&herd, "Alford", "SIGHUP: reloaded: certificates replaced, ");
     until("they are linked anew", || (linked_times(&herd, "Parker", "Alford") == 2).then_some(()));
     // A key that other users may read causes a warning, and works.
     fs::set_permissions(file(&herd, "Alford.key"), fs::Permissions::from_mode(0o640)).unwrap();
