@@ -17,7 +17,7 @@ const ALERTS: &str = "docs/alerts.yml";
 const LOGGERS: [&str; 5] = ["warn!(", "error!(", "log::log!(", ".log_throttled(", "throttle.log("];
 
 /// Messages without words of their own: a file, the beginning of the message, and a part of the row that stands for it.
-const WORDLESS: [(&str, &str, &str); 9] = [
+const WORDLESS: [(&str, &str, &str); 10] = [
     // A fault or a warning about the topology, or about a file that it names.
     ("", "\"{}\", ", "`topology.toml:"),
     ("src/cli/serve.rs", "\"{failure}\"", "`Alford cannot listen on client"),
@@ -26,6 +26,7 @@ const WORDLESS: [(&str, &str, &str); 9] = [
     ("src/reactor/tcp.rs", "\"{}: {why}\"", "`Interserver,7: invalid peer certificate"),
     ("src/server/place_queries.rs", "\"{}: {}\"", "`google: "),
     ("src/server/place_queries.rs", "\"{}: {why}\"", "`google: "),
+    ("src/server/config_state.rs", "\"{by}: {}\"", "`herd reload: refused"),
     // Their callers have the words.
     ("src/reactor/handle.rs", "key, what, times, outcome", "`limit: connections`"),
     ("src/reactor/log_throttle.rs", "\"{what}: {times} ", "`limit: connections`"),
