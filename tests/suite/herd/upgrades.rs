@@ -3,19 +3,13 @@
 use super::restarts::{all_know, end_under_load};
 use crate::support::herd::{FIVE, Setup};
 use crate::support::skipped;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// The environment variable that names the program of the earlier release, which `.ci/run` builds. It is `unknown` where the
-/// history that has this release is missing.
+/// The environment variable that names the program of the earlier release, which `.ci/run` builds.
 const BEFORE: &str = "HERD_BEFORE";
 
 fn program_before() -> Option<PathBuf> {
-    let variable = std::env::var_os(BEFORE).map(PathBuf::from);
-    if variable.as_deref() == Some(Path::new("unknown")) {
-        eprintln!("SKIPPED: this checkout lacks the commit of the earlier release");
-        return None;
-    }
-    match variable.filter(|path| path.is_file()) {
+    match std::env::var_os(BEFORE).map(PathBuf::from).filter(|path| path.is_file()) {
         None => skipped(&format!("{BEFORE} names no program of an earlier release")),
         found => found,
     }
