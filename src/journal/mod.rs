@@ -104,13 +104,11 @@ pub struct JournalCounts {
     pub records: u64,
     /// Bytes of records written to the file, without those that a compaction writes.
     pub bytes: u64,
-    /// Syncs of a file.
-    pub syncs: u64,
     /// The duration of the last sync.
     pub last_sync: Duration,
     /// The duration of the longest sync.
     pub longest_sync: Duration,
-    /// The durations of all syncs.
+    /// The durations of all syncs of a file.
     pub sync_durations: Histogram,
     /// Syncs that took longer than [`JournalSettings::slow_sync`].
     pub slow_syncs: u64,
@@ -280,7 +278,6 @@ impl Journal {
 
     /// Counts a sync, and logs it if it was slow.
     fn synced(&mut self, took: Duration, now: Moment) {
-        self.counts.syncs += 1;
         self.counts.sync_durations.add(took);
         self.counts.last_sync = took;
         self.counts.longest_sync = self.counts.longest_sync.max(took);

@@ -41,7 +41,7 @@ impl Factory<Member> for ChatserverFactory {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        if cx.state.counters.clients >= cx.state.clients_max {
+        if cx.state.counters.open(Door::Client) >= cx.state.clients_max {
             cx.state.counters.refused[Door::Client as usize] += 1;
             cx.core.limit_hit("connections", cx.state.clients_max, 1, "clients turned away");
             return None;
@@ -70,7 +70,6 @@ impl Factory<Member> for ChatserverFactory {
         let lines =
             LineLimits { line_bytes: limits.line_bytes, unfinished_line: limits.unfinished_line };
         cx.core.register_producer(cx.id, limits.send_buffer_bytes);
-        cx.state.counters.clients += 1;
         cx.state.counters.accepted[Door::Client as usize] += 1;
         Some(Box::new(LineReceiver::new(client, lines)))
     }
@@ -147,7 +146,6 @@ impl LineProtocol<Member> for Chatserver {
                     ParseError::LocationBytes => Some(("location_bytes", limits.location_bytes)),
                     _ => None,
                 };
-                cx.state.counters.malformed_reports += u64::from(line.starts_with(b"IAMAT"));
                 if let Some((key, bytes)) = limit {
                     cx.core.limit_hit(key, bytes, 1, "commands refused");
                 }
@@ -218,7 +216,6 @@ impl LineProtocol<Member> for Chatserver {
             cx.state.addresses.leave(transport.addrs().peer.ip());
         }
         cx.state.paces.remove(&cx.id);
-        cx.state.counters.clients -= 1;
         cx.state.counters.closed[Door::Client as usize][why.number()] += 1;
         let name = LogName::new(NAME, cx.id);
         log::info!(event = "disconnected", conn:% = name, reason:% = why; "{name}: disconnected: {why}");

@@ -2,6 +2,7 @@
 //! and help.
 
 use crate::table::MergeOutcome;
+use crate::wire::fields::Fields;
 use herd_reactor::{CloseReason, Moment, UnixNanos};
 
 /// The places where connections are accepted, in the order of the counters.
@@ -29,14 +30,8 @@ pub struct Counters {
     pub since: Moment,
     /// The same time by the wall clock.
     pub started: UnixNanos,
-    /// Connected clients.
-    pub clients: u64,
-    /// Open connections to the peer port.
-    pub peer_connections: u64,
     /// Connections to the peer port that stay open though silent, in the place of a plain neighbour without news.
     pub silent_peers: u64,
-    /// Open connections to the status socket.
-    pub status_connections: u64,
     /// Connections accepted, by [`Door`].
     pub accepted: [u64; DOORS.len()],
     /// Connections refused because of a limit, by [`Door`].
@@ -46,9 +41,7 @@ pub struct Counters {
     /// Reports of clients and of neighbours, by [`MergeOutcome`].
     pub reports: [[u64; MergeOutcome::COUNT]; 2],
     /// Commands accepted and refused, by kind as in [`COMMANDS`], without the reports that were taken.
-    pub(super) commands: [[[u64; 2]; 7]; 2],
-    /// IAMAT lines that are not well-formed.
-    pub malformed_reports: u64,
+    commands: [[[u64; 2]; 7]; 2],
     /// Replies that were sent before a neighbour acknowledged the report.
     pub unreplicated_replies: u64,
     /// Failed attempts to connect to a neighbour.
@@ -58,16 +51,21 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// The number of open connections that were accepted at `door`.
+    #[inline]
+    pub fn open(&self, door: Door) -> u64 {
+        self.accepted[door as usize] - self.closed[door as usize].iter().sum::<u64>()
+    }
+
     /// Counts a report that arrived at `door`.
     #[inline]
     pub(super) fn report(&mut self, door: Door, outcome: MergeOutcome) {
-        self.reports[usize::from(door != Door::Client)][outcome as usize] += 1;
+        self.reports[door as usize][outcome as usize] += 1;
     }
 
     /// Counts the command that `line` begins with, which has arrived at `door`; but not a report that was taken.
     pub(super) fn command(&mut self, door: Door, line: &[u8], is_refused: bool) {
-        let word = line.trim_ascii_start().split(u8::is_ascii_whitespace).next();
-        let kinds = COMMANDS[door as usize];
+        let (word, kinds) = (Fields::of(line).next(), COMMANDS[door as usize]);
         let kind = kinds.iter().position(|kind| word == Some(kind.as_bytes()));
         self.commands[door as usize][kind.unwrap_or(kinds.len() - 1)][usize::from(is_refused)] += 1;
     }
@@ -79,7 +77,18 @@ impl Counters {
             commands[0][0] = reports[..MergeOutcome::TAKEN].iter().sum();
         }
         // A client's report that a limit keeps out has been counted with its reply.
-        commands[1][0][1] += self.reports[1][MergeOutcome::TAKEN..].iter().sum::<u64>();
+        commands[1][0][1] += self.kept_out(Door::Peer);
         commands
+    }
+
+    /// The clients' IAMATs that are not well-formed: those that were refused, but neither kept out by a limit nor one of
+    /// the `unkept` ones, which the journal could not keep.
+    pub(super) fn malformed_reports(&self, unkept: u64) -> u64 {
+        self.commands[Door::Client as usize][0][1] - self.kept_out(Door::Client) - unkept
+    }
+
+    /// The reports that arrived at `door` and that a limit kept out.
+    fn kept_out(&self, door: Door) -> u64 {
+        self.reports[door as usize][MergeOutcome::TAKEN..].iter().sum()
     }
 }

@@ -1,6 +1,7 @@
 //! The events of a server besides bytes: a turn ends, a signal arrives, a timer is due, a name is resolved,
 //! a request is answered. Each event is one function here; the parts of [`Member`] do the work.
 
+use super::counters::Door;
 use super::interserver;
 use super::member::{Member, Message, Timer};
 use super::network;
@@ -33,10 +34,8 @@ impl Shared for Member {
     }
 
     fn before_poll(&mut self, core: &mut Core<Member>, _: &TurnCounts) -> io::Result<()> {
-        let counted = self.counters.clients
-            + self.counters.peer_connections
-            + self.counters.status_connections;
-        debug_assert!(counted <= core.connections() as u64);
+        let open = [Door::Client, Door::Peer, Door::Status].map(|door| self.counters.open(door));
+        debug_assert!(open.iter().sum::<u64>() <= core.connections() as u64);
         self.acknowledge(core);
         if let Some(persist) = &mut self.persist {
             persist.commit(core, &self.table)?;

@@ -5,7 +5,7 @@
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
 use super::metrics::{METRICS, Metric, NEIGHBOUR_METRICS, per_second};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -19,19 +19,17 @@ pub fn exposition(statuses: &[(&str, Value)]) -> String {
         let head = || format!("# TYPE {family} {}\n# HELP {family}", kind(family, unit));
         let (head, text) = families.entry(family).or_insert_with(|| (head(), String::new()));
         head.push_str(help);
-        let mut samples = Samples { text, family, per_second: per_second(member, unit) };
+        let mut samples = Samples { text, family, unit, per_second: per_second(member, unit) };
         let path = format!("/{}", member.replace('.', "/"));
+        let of_link =
+            |link: &Value| Some((link["name"].as_str()?.to_owned(), link.pointer(&path)?.clone()));
         for (server, status) in statuses {
-            let server = label(String::new(), "server=\"", server) + "\"";
-            if number < METRICS.len() {
-                samples.add(server, &labels, status.pointer(&path));
-                continue;
-            }
-            for link in status["links"].as_array().into_iter().flatten() {
-                let (start, rest) = labels.split_once('*').unwrap_or_default();
-                let name = link["name"].as_str().unwrap_or_default();
-                samples.add(label(server.clone(), start, name), rest, link.pointer(&path));
-            }
+            let links = status["links"].as_array().into_iter().flatten();
+            let value: Value = match number < METRICS.len() {
+                true => status.pointer(&path).cloned().into(),
+                false => links.filter_map(of_link).collect(),
+            };
+            samples.add(&format!("server=\"{}\"", escaped(server)), &labels, &value);
         }
     }
     let families = families.into_values().filter(|(_, samples)| !samples.is_empty());
@@ -39,7 +37,7 @@ pub fn exposition(statuses: &[(&str, Value)]) -> String {
 }
 
 /// The rows of all tables, those of links last: member, name, unit, help.
-fn rows() -> impl Iterator<Item = [&'static str; 4]> {
+pub(super) fn rows() -> impl Iterator<Item = [&'static str; 4]> {
     fn row<R>(&Metric { status, name, unit, help, .. }: &Metric<R>) -> [&'static str; 4] {
         [status, name, unit, help]
     }
@@ -55,52 +53,49 @@ fn kind(name: &str, unit: &str) -> &'static str {
     }
 }
 
-/// Appends `start` and the value of a label to `labels`.
-fn label(labels: String, start: &str, value: &str) -> String {
-    labels + start + &value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+/// The value of a label.
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
 
 /// The samples of one row.
 struct Samples<'t> {
     text: &'t mut String,
     family: &'t str,
+    unit: &'static str,
     per_second: f64,
 }
 
 impl Samples<'_> {
     /// Adds the samples of `value`. `labels`: those that are complete; `rest`: the others, with a `*` for each value.
-    fn add(&mut self, labels: String, rest: &str, value: Option<&Value>) {
+    fn add(&mut self, labels: &str, rest: &str, value: &Value) {
         let (start, after) = rest.split_once('*').unwrap_or((rest, ""));
-        let number = match value {
-            None | Some(Value::Null) => return,
-            Some(Value::Object(members)) if !members.contains_key("buckets") => {
-                for (member, value) in members {
-                    self.add(label(labels.clone(), start, member), after, Some(value));
-                }
-                return;
-            }
-            Some(histogram @ Value::Object(_)) => {
-                for bucket in histogram["buckets"].as_array().into_iter().flatten() {
+        let with = |name: &str| format!("{labels}{start}{}", escaped(name));
+        match value {
+            Value::Object(_) if self.unit == "histogram" => {
+                for bucket in value["buckets"].as_array().into_iter().flatten() {
                     let bound = format!("{labels},le=\"{}\"", bucket[0]);
                     self.sample("_bucket", &bound, &bucket[1]);
                 }
-                self.sample("_bucket", &(labels.clone() + ",le=\"+Inf\""), &histogram["count"]);
-                self.sample("_sum", &labels, &histogram["sum_s"]);
-                return self.sample("_count", &labels, &histogram["count"]);
+                self.sample("_bucket", &format!("{labels},le=\"+Inf\""), &value["count"]);
+                self.sample("_sum", labels, &value["sum_s"]);
+                self.sample("_count", labels, &value["count"]);
             }
-            Some(Value::String(text)) => {
-                return self.sample("", &(label(labels, start, text) + after), &1.into());
+            Value::Object(members) => {
+                members.iter().for_each(|(name, value)| self.add(&with(name), after, value));
             }
-            Some(Value::Bool(is_so)) => u8::from(*is_so).into(),
-            Some(number) if self.per_second == 1.0 => number.clone(),
-            Some(number) => json!(number.as_f64().map(|number| number / self.per_second)),
-        };
-        self.sample("", &(labels + rest), &number);
+            Value::String(text) => self.sample("", &(with(text) + after), &true.into()),
+            number => self.sample("", &format!("{labels}{rest}"), number),
+        }
     }
 
+    /// Writes one sample: a number, 1 for yes or 0 for no; nothing for null.
     fn sample(&mut self, suffix: &str, labels: &str, value: &Value) {
-        // Writing to a text does not fail.
-        let _ = writeln!(self.text, "{}{suffix}{{{labels}}} {value}", self.family);
+        let number = value.as_bool().map(f64::from).or(value.as_f64());
+        if let Some(number) = number.map(|number| number / self.per_second) {
+            // Writing to a text does not fail.
+            let _ = writeln!(self.text, "{}{suffix}{{{labels}}} {number}", self.family);
+        }
     }
 }
 
@@ -108,6 +103,7 @@ impl Samples<'_> {
 mod tests {
     use super::*;
     use crate::server::metrics::LIMITS;
+    use serde_json::json;
     use std::path::Path;
     use std::{env, fs};
 
@@ -117,7 +113,7 @@ mod tests {
             "version": "1", "journal": null, "uptime_s": 1.5, "longest_lag_ms": 2.5, "health": {"healthy": true},
             "connections": {"accepted": {"client": 3}},
             "loop_lag": {"buckets": [[0.5, 1]], "count": 2, "sum_s": 3.25},
-            "links": [{"name": "*", "at_lines": {"in": 4, "out": 5}}],
+            "links": [{"name": "*", "at_lines": {"in": 4, "out": 5}}, {"name": "buckets", "linked": true}],
         });
         let text = exposition(&[("Alford", status), ("a\\\"\n", json!({"uptime_s": 2}))]);
         let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -133,6 +129,7 @@ herd_loop_lag_seconds_sum{server="Alford"} 3.25
 herd_loop_lag_seconds_count{server="Alford"} 2
 herd_neighbour_reports_total{server="Alford",neighbour="*",direction="in"} 4
 herd_neighbour_reports_total{server="Alford",neighbour="*",direction="out"} 5
+herd_neighbour_up{server="Alford",neighbour="buckets"} 1
 herd_uptime_seconds{server="Alford"} 1.5
 herd_uptime_seconds{server="a\\\"\n"} 2"#
         );

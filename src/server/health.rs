@@ -23,3 +23,8 @@ pub fn unhealthy(member: &Member, wall: UnixNanos) -> Vec<String> {
     let log = crate::log::failure().map(|why| format!("its log cannot be written: {why}"));
     reasons.chain(log).collect()
 }
+
+/// Whether a server is healthy, in words: `healthy`, or the `reasons` why it is not.
+pub fn verdict(reasons: &[String]) -> String {
+    if reasons.is_empty() { "healthy".to_owned() } else { reasons.join("; ") }
+}

@@ -306,11 +306,10 @@ impl LineProtocol<Member> for Interserver {
             cx.core.limit_hit("link_user_timeout_ms", value, 1, "connections lost");
         }
         if !self.is_dialled {
-            cx.state.counters.peer_connections -= 1;
             cx.state.counters.closed[Door::Peer as usize][why.number()] += 1;
         }
         cx.state.counters.silent_peers -= u64::from(self.is_let_stay);
-        debug_assert!(cx.state.counters.silent_peers <= cx.state.counters.peer_connections);
+        debug_assert!(cx.state.counters.silent_peers <= cx.state.counters.open(Door::Peer));
         if let Some(tls) = &mut cx.state.peer_tls {
             tls.handshake_ended(cx.id);
         }

@@ -16,7 +16,8 @@
 //!
 //! Source: NATS' lame duck mode (server.go, lameDuckMode), HAProxy's close-spread-time.
 
-use super::health::unhealthy;
+use super::counters::Door;
+use super::health::{unhealthy, verdict};
 use super::member::{Member, Message, ServerPhase, Timer};
 use crate::log::plural;
 use herd_reactor::{ConnId, Core, Moment};
@@ -41,7 +42,7 @@ impl Member {
         }
         self.phase = ServerPhase::LameDuck;
         let time = self.limits.lame_duck;
-        let clients = plural(self.counters.clients as usize, "client");
+        let clients = plural(self.counters.open(Door::Client) as usize, "client");
         log::info!("SIGUSR2: both ports are closed; {clients} will be ended within {time:?}");
         self.ports.drain(..).for_each(|port| core.stop_listening(port));
         for (_, link) in self.neighbours.iter() {
@@ -69,7 +70,7 @@ impl Member {
             return;
         }
         let left = until.since(core.now());
-        if left.is_zero() || self.counters.clients == 0 {
+        if left.is_zero() || self.counters.open(Door::Client) == 0 {
             return self.begin_drain(core);
         }
         let time = self.limits.lame_duck.max(left);
@@ -101,13 +102,12 @@ impl Member {
             self.notify.extend(core.now());
         }
         let linked = self.neighbours.iter().filter(|(_, link)| link.conn.is_some()).count();
-        let reasons = unhealthy(self, core.wall());
-        let health = if reasons.is_empty() { "healthy".to_owned() } else { reasons.join("; ") };
         let status = format!(
-            "clients: {} connected, {} known; neighbours: {linked} of {} linked; {health}",
-            self.counters.clients,
+            "clients: {} connected, {} known; neighbours: {linked} of {} linked; {}",
+            self.counters.open(Door::Client),
             self.table.len(),
             self.neighbours.len(),
+            verdict(&unhealthy(self, core.wall())),
         );
         self.notify.tick(&status);
         Timer::Notify.set(core, period);

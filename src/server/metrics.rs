@@ -13,7 +13,7 @@
 //! Names follow Prometheus' conventions: base units, and `_total` for counters. A published name or member of the
 //! status JSON is never renamed.
 
-use super::counters::{COMMANDS, DOORS};
+use super::counters::{COMMANDS, DOORS, Door};
 use super::health::unhealthy;
 use super::member::Member;
 use super::resources;
@@ -43,12 +43,9 @@ pub struct Metric<Read> {
 impl<Read> Metric<Read> {
     /// Writes `value` into the status JSON, unless it is null.
     pub(super) fn put(&self, json: &mut Value, value: Value) {
-        let value = match self.unit {
-            "seconds" => {
-                let factor = per_second(self.status, self.unit) * 1_000.0;
-                let thousandths = value.as_f64().map(|seconds| (seconds * factor).round());
-                json!(thousandths.map(|thousandths| thousandths / 1_000.0))
-            }
+        let factor = per_second(self.status, self.unit) * 1_000.0;
+        let value = match value.as_f64() {
+            Some(seconds) if self.unit == "seconds" => json!((seconds * factor).round() / 1_000.0),
             _ => value,
         };
         match self.status.split_once('.') {
@@ -147,7 +144,7 @@ metrics! {
     /// Memory in use (the resident set).
     "resources.resident_bytes", "process_resident_memory_bytes", "bytes", |_, _| json!(resources::resident_bytes());
     /// Processor time used.
-    "resources.cpu_s", "process_cpu_seconds_total", "seconds", |_, _| json!(resources::processor_time().as_secs_f64());
+    "resources.cpu_s", "process_cpu_seconds_total", "seconds", |_, _| json!(resources::processor_time().map(|time| time.as_secs_f64()));
     /// Open descriptors. Missing on Linux before 6.2 if there are more than 4,096.
     "resources.open_fds", "process_open_fds", "", |_, _| json!(resources::open_descriptors());
     /// Maximum open descriptors.
@@ -163,11 +160,11 @@ metrics! {
     /// The longest delay of a ready connection or a due timer since the last reading; each reading resets it.
     "longest_lag_ms", "herd_longest_loop_lag_seconds", "seconds", |_, c| json!(c.take_longest_lag().as_secs_f64());
     /// Connected clients.
-    "connected_clients", "herd_connections{port=\"client\"}", "", |m, _| json!(m.counters.clients);
+    "connected_clients", "herd_connections{port=\"client\"}", "", |m, _| json!(m.counters.open(Door::Client));
     /// Open connections to the peer port.
-    "peer_connections", "herd_connections{port=\"peer\"}", "", |m, _| json!(m.counters.peer_connections);
+    "peer_connections", "herd_connections{port=\"peer\"}", "", |m, _| json!(m.counters.open(Door::Peer));
     /// Open connections to the status socket.
-    "status_connections", "herd_connections{port=\"status\"}", "", |m, _| json!(m.counters.status_connections);
+    "status_connections", "herd_connections{port=\"status\"}", "", |m, _| json!(m.counters.open(Door::Status));
     /// Connections accepted.
     "connections.accepted", "herd_connections_accepted_total{port=\"*\"}", "", |m, _| named(&DOORS, m.counters.accepted);
     /// Connections refused because of a limit. Those that found no free descriptor are in herd_limit_hits_total.
@@ -179,7 +176,7 @@ metrics! {
     /// Reports: new, same and older were taken; full, late and early were kept out by a limit.
     "reports", "herd_reports_total{door=\"*\",outcome=\"*\"}", "", |m, _| named(&["client", "peer"], m.counters.reports.map(reports));
     /// IAMAT lines that are not well-formed.
-    "malformed_reports", "herd_reports_total{door=\"client\",outcome=\"malformed\"}", "", |m, _| json!(m.counters.malformed_reports);
+    "malformed_reports", "herd_reports_total{door=\"client\",outcome=\"malformed\"}", "", |m, c| json!(m.counters.malformed_reports(c.throttled("journal")));
     /// Connections to the peer port that are silent and may belong to a plain neighbour.
     "silent_peers", "herd_silent_peers", "", |m, _| json!(m.counters.silent_peers);
     /// Clients whose latest report is stored.
@@ -231,7 +228,7 @@ metrics! {
     /// Records of the journal that were skipped at the start because they are stamped too far in the future.
     "journal.records_ahead", "herd_journal_records_ahead_total", "", |m, _| journal(m, |_| m.counters.journal_records_ahead);
     /// Syncs of the journal.
-    "journal.syncs", "herd_journal_syncs_total", "", |m, _| journal(m, |j| j.syncs);
+    "journal.syncs", "herd_journal_syncs_total", "", |m, _| journal(m, |j| j.sync_durations.count());
     /// The duration of each sync of the journal, during which no client is served.
     "journal.sync_duration", "herd_journal_sync_duration_seconds", "histogram", |m, _| journal(m, |j| histogram(&j.sync_durations));
     /// The duration of the last sync of the journal.
@@ -343,20 +340,14 @@ metrics! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::exposition::rows;
     use std::collections::BTreeSet;
     use std::fs;
     use std::path::Path;
 
-    /// Every row's member of the status JSON, name, unit and help.
-    fn rows() -> Vec<[&'static str; 4]> {
-        let servers = METRICS.iter().map(|m| [m.status, m.name, m.unit, m.help]);
-        let links = NEIGHBOUR_METRICS.iter().map(|m| [m.status, m.name, m.unit, m.help]);
-        servers.chain(links).collect()
-    }
-
     #[test]
     fn no_metric_has_the_name_or_the_member_of_another() {
-        let rows = rows();
+        let rows: Vec<_> = rows().collect();
         let names: BTreeSet<_> = rows.iter().map(|row| row[1]).collect();
         let members: BTreeSet<_> = rows.iter().map(|row| row[0]).collect();
         assert_eq!((names.len(), members.len()), (rows.len(), rows.len()));

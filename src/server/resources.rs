@@ -18,9 +18,8 @@ pub(super) fn resident_bytes() -> Option<u64> {
 }
 
 /// Processor time used.
-pub(super) fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+pub(super) fn processor_time() -> Option<Duration> {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().ok()
 }
 
 /// Open descriptors; `None` if there are more than [`COUNTED_MAX`] and the kernel does not count them itself.

@@ -34,12 +34,11 @@ const UNFINISHED_LINE: Duration = Duration::from_secs(10);
 
 /// Builds a [`StatusProtocol`] for each connection to the status socket.
 pub fn status_factory(cx: &mut Cx<'_>, _: SocketAddr) -> Option<LineReceiver<StatusProtocol>> {
-    if cx.state.counters.status_connections >= ASKERS_MAX {
+    if cx.state.counters.open(Door::Status) >= ASKERS_MAX {
         cx.state.counters.refused[Door::Status as usize] += 1;
         cx.core.limit_hit("ASKERS_MAX", ASKERS_MAX, 1, "connections of herd status turned away");
         return None;
     }
-    cx.state.counters.status_connections += 1;
     cx.state.counters.accepted[Door::Status as usize] += 1;
     let limits = LineLimits { line_bytes: LINE_BYTES, unfinished_line: UNFINISHED_LINE };
     Some(LineReceiver::new(StatusProtocol, limits))
@@ -93,7 +92,6 @@ impl LineProtocol<Member> for StatusProtocol {
     }
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &herd_reactor::CloseReason) {
-        cx.state.counters.status_connections -= 1;
         cx.state.counters.closed[Door::Status as usize][why.number()] += 1;
     }
 }

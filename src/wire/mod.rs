@@ -6,7 +6,7 @@
 //! * [`sync_message`]: the lines with which two servers compare their tables.
 
 mod decimal;
-mod fields;
+pub(crate) mod fields;
 pub mod location;
 mod parse_error;
 pub mod stamp;

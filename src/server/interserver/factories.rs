@@ -30,7 +30,7 @@ impl Factory<Member> for InterserverFactory {
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
         let most = CALLERS_MAX.max(2 * cx.state.neighbours.len() as u64);
-        if cx.state.counters.peer_connections >= most {
+        if cx.state.counters.open(Door::Peer) >= most {
             cx.state.counters.refused[Door::Peer as usize] += 1;
             cx.core.limit_hit("CALLERS_MAX", most, 1, "connections turned away");
             return None;
@@ -38,7 +38,6 @@ impl Factory<Member> for InterserverFactory {
         let name = LogName::new(NAME, cx.id);
         log::info!(event = "connected", conn:% = name, address:% = peer; "{name},{peer}: connected");
         let stranger = interserver(cx, LinkState::Stranger)?;
-        cx.state.counters.peer_connections += 1;
         cx.state.counters.accepted[Door::Peer as usize] += 1;
         let Member { peer_tls, limits, neighbours, .. } = &mut *cx.state;
         if let Some(tls) = peer_tls {

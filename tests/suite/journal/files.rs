@@ -553,15 +553,15 @@ fn with_always_a_failure_is_the_end() {
 fn new_settings_apply_to_what_is_not_synced_yet() {
     let (mut journal, _, mut versions) = open(MemoryDisk::new(1), Sync::EverySecond).unwrap();
     commit_one(&mut journal, &mut versions, 0).expect("it is kept");
-    let before = journal.counts().syncs;
+    let before = journal.counts().sync_durations.count();
     journal.set_settings(&settings(Sync::Always));
     journal.commit(Moment::from_nanos(1), &versions).expect("it is synced");
-    assert_eq!(journal.counts().syncs, before + 1);
+    assert_eq!(journal.counts().sync_durations.count(), before + 1);
     commit_one(&mut journal, &mut versions, 1).expect("it is synced at once");
-    assert_eq!(journal.counts().syncs, before + 2);
+    assert_eq!(journal.counts().sync_durations.count(), before + 2);
     journal.set_settings(&settings(Sync::No));
     commit_one(&mut journal, &mut versions, 5_000).expect("it is kept");
-    assert_eq!(journal.counts().syncs, before + 2);
+    assert_eq!(journal.counts().sync_durations.count(), before + 2);
 }
 
 #[test]
