@@ -2,10 +2,10 @@
 
 use super::exit::{Exit, Failure};
 use super::patience::Patience;
-use super::status::{answer_of, ask, told};
+use super::status::{answer_of, ask, sockets, told};
 use super::topology_file::TopologyFile;
 use super::{print_error, print_line};
-use crate::config::{Supposed, socket_path};
+use crate::config::{Server, Supposed};
 
 /// Make the servers on this machine read their configuration again
 #[derive(Debug, clap::Args)]
@@ -29,16 +29,9 @@ impl ReloadArgs {
     pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
         let supposed = Supposed { no_source: true, no_search: true, ..Supposed::default() };
         let topology = file.read_supposing(supposed)?;
-        let servers = file.servers(&topology, &self.names)?;
-        let Some(folder) = &topology.status_folder else {
-            let what =
-                "[status] folder is \"\", so servers have no status sockets; send them SIGHUP";
-            return Err(Failure::new(Exit::Config, format!("{file}: {what}")));
-        };
         let command: &[u8] = if self.strict { b"RELOAD strict\n" } else { b"RELOAD\n" };
         let mut failure = None;
-        for server in servers {
-            let (name, path) = (&server.name, socket_path(folder, &server.name));
+        for (Server { name, .. }, path) in sockets(file, &topology, &self.names)? {
             let end = self.patience.end();
             let answer = ask(&path, command, end).and_then(|socket| answer_of(&socket, end));
             match answer.map_err(|e| told(&e, &path, self.patience)) {

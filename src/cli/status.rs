@@ -5,13 +5,14 @@ use super::exit::{Exit, Failure};
 use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
 use super::{in_columns, print_error, print_line};
-use crate::config::{Server, socket_path};
+use crate::config::{Server, Topology, socket_path};
 use crate::log::one_line;
 use crate::server::exposition::exposition;
+use crate::server::health::verdict;
 use serde_json::Value;
 use socket2::{SockAddr, Socket};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Minimum time for each server, even if others have used up the timeout. The kernel needs less to connect to a
@@ -39,8 +40,8 @@ It connects to the socket NAME.sock in the folder of [status], which its owner a
 new file.
 It asks all servers at once; the timeout is for all of them together.
 Exits with 69 if a server did not reply.
-With --healthy it prints one line for each server, and exits with 0 if all are healthy, with 69 if no
-server replied, and with 1 otherwise. docs/status.md explains all members and metrics.")]
+With --healthy it prints one line for each server, and exits with 0 if all are healthy, with 69 if
+no server replied, and with 1 otherwise. docs/status.md explains all members and metrics.")]
 pub(super) struct Status {
     /// Servers of the topology. Write `--` before a name that begins with a dash [default: all]
     #[arg(value_name = "NAME")]
@@ -64,51 +65,60 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
         let topology = file.read_servers()?;
-        let servers = file.servers(&topology, &self.names)?;
-        let Some(folder) = &topology.status_folder else {
-            let what = "[status] folder is \"\", so servers have no status sockets";
-            return Err(Failure::new(Exit::Config, format!("{file}: {what}")));
-        };
+        let sockets = sockets(file, &topology, &self.names)?;
         let (mut rows, mut statuses) = (StatusRows::default(), Vec::new());
-        let (mut silent, mut unhealthy, all) = (0, 0, servers.len());
+        let (mut silent, mut unhealthy) = (0, 0);
         let end = self.patience.end();
-        let path = |server: &Server| socket_path(folder, &server.name);
         // All requests are sent before the first reply is read, so there is a socket for each server.
         raise_descriptor_limit();
-        let asked = servers.iter().map(|server| match server.plain {
+        let asked = sockets.iter().map(|(server, path)| match server.plain {
             true => Err(ErrorKind::Unsupported.into()),
-            false => ask(&path(server), b"STATUS\n", Instant::now() + A_MOMENT),
+            false => ask(path, b"STATUS\n", Instant::now() + A_MOMENT),
         });
         let asked: Vec<_> = asked.collect();
-        for (server, asked) in servers.into_iter().zip(asked) {
-            let answer = answer(asked, &path(server), end.max(Instant::now() + A_MOMENT));
-            let name = server.name.as_str();
-            let answer = answer.map_err(|e| told(&e, &path(server), self.patience));
+        for ((server, path), asked) in sockets.iter().zip(asked) {
+            let answer = answer(asked, path, end.max(Instant::now() + A_MOMENT));
+            let answer = answer.map_err(|e| told(&e, path, self.patience));
             silent += usize::from(answer.is_err());
-            match answer {
-                answer if self.healthy => {
-                    let reasons =
-                        answer.map_or_else(|e| vec![e.to_string()], |it| reasons(&it, self.linked));
+            match (answer, server.name.as_str()) {
+                (answer, name) if self.healthy => {
+                    let reasons = answer.map(|answer| reasons(&answer, self.linked));
+                    let reasons = reasons.unwrap_or_else(|why| vec![why.to_string()]);
                     unhealthy += usize::from(!reasons.is_empty());
-                    print_line(&verdict(name, &reasons));
+                    print_line(&told_verdict(name, &reasons));
                 }
-                Ok(answer) if self.json => print_line(&answer.to_string()),
-                Ok(answer) if self.prometheus => statuses.push((name, answer)),
-                Ok(answer) => rows.push(name, &answer),
-                Err(why) if self.json || self.prometheus => {
+                (Ok(answer), _) if self.json => print_line(&answer.to_string()),
+                (Ok(answer), name) if self.prometheus => statuses.push((name, answer)),
+                (Ok(answer), name) => rows.push(name, &answer),
+                (Err(why), name) if self.json || self.prometheus => {
                     print_error(format_args!("herd: {name}: {why}"));
                 }
-                Err(why) => rows.rows.push(vec![name.to_owned(), why.to_string()]),
+                (Err(why), name) => rows.rows.push(vec![name.to_owned(), why.to_string()]),
             }
         }
-        if self.prometheus {
-            print_line(exposition(&statuses).trim_end());
-        } else if !self.json && !self.healthy {
-            print_line(&rows.to_string());
+        let text = if self.prometheus { exposition(&statuses) } else { rows.to_string() };
+        if !self.json && !self.healthy && !text.is_empty() {
+            print_line(text.trim_end());
         }
-        let exit = if self.healthy && silent < all { Exit::Refused } else { Exit::Unavailable };
+        let exit =
+            if self.healthy && silent < sockets.len() { Exit::Refused } else { Exit::Unavailable };
         (silent + unhealthy == 0).then_some(()).ok_or(Failure::new(exit, ""))
     }
+}
+
+/// The servers of `topology` with these names, all of them if there are none, each with the path of its status socket.
+pub(super) fn sockets<'t>(
+    file: &TopologyFile,
+    topology: &'t Topology,
+    names: &[String],
+) -> Result<Vec<(&'t Server, PathBuf)>, Failure> {
+    let servers = file.servers(topology, names)?.into_iter();
+    let Some(folder) = &topology.status_folder else {
+        let what =
+            "[status] folder is \"\", so servers have no status sockets; they still obey SIGHUP";
+        return Err(Failure::new(Exit::Config, format!("{file}: {what}")));
+    };
+    Ok(servers.map(|server| (server, socket_path(folder, &server.name))).collect())
 }
 
 /// Whether a server listens at `path`. A server with a full queue does.
@@ -182,8 +192,7 @@ impl StatusRows {
         let number = |key: &str| answer[key].as_u64().unwrap_or(0).to_string();
         let state = answer["state"].as_str().unwrap_or("-").to_owned();
         let uptime_s = answer["uptime_s"].as_f64().unwrap_or(0.0) as u64;
-        let links = answer["links"].as_array().map_or(&[][..], Vec::as_slice).iter();
-        let mut links: Vec<String> = links.map(link).collect();
+        let mut links: Vec<String> = links(answer).iter().map(link).collect();
         let others = links.len().saturating_sub(LINKS_MAX);
         if others > 0 {
             links.sort_by_key(|link| !link.ends_with(')'));
@@ -191,11 +200,16 @@ impl StatusRows {
                 links.split_off(LINKS_MAX).iter().filter(|link| link.ends_with(')')).count();
             links.push(format!("and {others} more, {troubled} of them with trouble"));
         }
-        let is_healthy = answer["health"]["healthy"].as_bool();
-        let health = is_healthy.map_or("-", |is_so| if is_so { "healthy" } else { "NOT HEALTHY" });
-        if is_healthy == Some(false) {
-            self.verdicts.push(verdict(name, &reasons(answer, None)));
-        }
+        let health = match (answer["health"].is_object(), reasons(answer, None)) {
+            (false, _) => "-",
+            (true, reasons) if reasons.is_empty() => "healthy",
+            (true, reasons) => {
+                self.verdicts.push(told_verdict(name, &reasons));
+                "NOT HEALTHY"
+            }
+        };
+        let journal = answer["journal"]["sound"].as_bool();
+        let journal = journal.map_or("-", |is_so| if is_so { "sound" } else { "broken" });
         let row = [
             name.to_owned(),
             number("process"),
@@ -204,7 +218,7 @@ impl StatusRows {
             number("known_clients"),
             state,
             health.to_owned(),
-            journal(&answer["journal"]).to_owned(),
+            journal.to_owned(),
             links.join(" "),
         ];
         self.rows.push(row.map(|cell| one_line(&cell).into_owned()).to_vec());
@@ -217,7 +231,7 @@ fn reasons(status: &Value, linked: Option<usize>) -> Vec<String> {
         Some(reasons) => reasons.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         None => vec!["its status has no health: it may be an older version of herd".to_owned()],
     };
-    let links = status["links"].as_array().map_or(&[][..], Vec::as_slice);
+    let links = links(status);
     let (count, all) = (links.iter().filter(|link| link["linked"] == true).count(), links.len());
     if let Some(wanted) = linked.filter(|wanted| count < *wanted) {
         reasons.push(format!("linked to {count} of {all} neighbours, not to {wanted} (--linked)"));
@@ -226,18 +240,13 @@ fn reasons(status: &Value, linked: Option<usize>) -> Vec<String> {
 }
 
 /// A line that says whether the server `name` is healthy, and why not.
-fn verdict(name: &str, reasons: &[String]) -> String {
-    let why = if reasons.is_empty() { "healthy".to_owned() } else { reasons.join("; ") };
-    one_line(&format!("{name}: {why}")).into_owned()
+fn told_verdict(name: &str, reasons: &[String]) -> String {
+    one_line(&format!("{name}: {}", verdict(reasons))).into_owned()
 }
 
-/// Returns `sound`, `broken`, or `-` for a server without a journal.
-fn journal(journal: &Value) -> &'static str {
-    match journal["sound"].as_bool() {
-        Some(true) => "sound",
-        Some(false) => "broken",
-        None => "-",
-    }
+/// The links in the status of a server.
+fn links(status: &Value) -> &[Value] {
+    status["links"].as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Describes a link: `Parker`, `Parker(down)`, or `Parker(backlog 12)`.
