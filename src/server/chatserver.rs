@@ -42,7 +42,6 @@ impl Factory<Member> for ChatserverFactory {
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
         if cx.state.counters.open(Door::Client) >= cx.state.clients_max {
-            cx.state.counters.refused[Door::Client as usize] += 1;
             cx.core.limit_hit("connections", cx.state.clients_max, 1, "clients turned away");
             return None;
         }
@@ -50,7 +49,6 @@ impl Factory<Member> for ChatserverFactory {
         if let Some(most) = limits.connections_per_address
             && !addresses.enter(peer.ip(), most)
         {
-            cx.state.counters.refused[Door::Client as usize] += 1;
             let value = format_args!("{most}, reached by {}", peer.ip());
             cx.core.limit_hit("connections_per_address", value, 1, "clients turned away");
             return None;

@@ -19,6 +19,10 @@ pub enum Door {
 /// The names of the [`Door`]s as values of labels.
 pub(super) const DOORS: [&str; 3] = ["client", "peer", "status"];
 
+/// The limits that refuse connections, by [`Door`].
+pub(super) const REFUSING: [&[&str]; DOORS.len()] =
+    [&["connections", "connections_per_address"], &["CALLERS_MAX"], &["ASKERS_MAX"]];
+
 /// The kinds of commands at the client port and at the peer port. SYNC stands for all lines of anti-entropy.
 pub(super) const COMMANDS: [&[&str]; 2] =
     [&["IAMAT", "WHATSAT", "other"], &["AT", "HELLO", "PING", "ACK", "BYE", "SYNC", "other"]];
@@ -34,8 +38,6 @@ pub struct Counters {
     pub silent_peers: u64,
     /// Connections accepted, by [`Door`].
     pub accepted: [u64; DOORS.len()],
-    /// Connections refused because of a limit, by [`Door`].
-    pub refused: [u64; DOORS.len()],
     /// Accepted connections that were closed, by [`Door`] and reason.
     pub closed: [[u64; CloseReason::NAMES.len()]; DOORS.len()],
     /// Reports of clients and of neighbours, by [`MergeOutcome`].

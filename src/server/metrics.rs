@@ -13,7 +13,7 @@
 //! Names follow Prometheus' conventions: base units, and `_total` for counters. A published name or member of the
 //! status JSON is never renamed.
 
-use super::counters::{COMMANDS, DOORS, Door};
+use super::counters::{COMMANDS, DOORS, Door, REFUSING};
 use super::health::unhealthy;
 use super::member::Member;
 use super::resources;
@@ -168,7 +168,7 @@ metrics! {
     /// Connections accepted.
     "connections.accepted", "herd_connections_accepted_total{port=\"*\"}", "", |m, _| named(&DOORS, m.counters.accepted);
     /// Connections refused because of a limit. Those that found no free descriptor are in herd_limit_hits_total.
-    "connections.refused", "herd_connections_refused_total{port=\"*\"}", "", |m, _| named(&DOORS, m.counters.refused);
+    "connections.refused", "herd_connections_refused_total{port=\"*\"}", "", |_, c| named(&DOORS, REFUSING.map(|limits| limits.iter().map(|key| c.throttled(key)).sum::<u64>()));
     /// Accepted connections that were closed: done (cleanly), lost (the network), aborted, timeout, failed (the protocol), stopped.
     "connections.closed", "herd_connections_closed_total{port=\"*\",reason=\"*\"}", "", |m, _| named(&DOORS, m.counters.closed.map(|closed| named(&CloseReason::NAMES, closed)));
     /// Commands of clients and of neighbours. An AT that a limit keeps out of the table counts as refused; SYNC stands for all lines of comparisons.

@@ -35,7 +35,6 @@ const UNFINISHED_LINE: Duration = Duration::from_secs(10);
 /// Builds a [`StatusProtocol`] for each connection to the status socket.
 pub fn status_factory(cx: &mut Cx<'_>, _: SocketAddr) -> Option<LineReceiver<StatusProtocol>> {
     if cx.state.counters.open(Door::Status) >= ASKERS_MAX {
-        cx.state.counters.refused[Door::Status as usize] += 1;
         cx.core.limit_hit("ASKERS_MAX", ASKERS_MAX, 1, "connections of herd status turned away");
         return None;
     }

@@ -31,7 +31,6 @@ impl Factory<Member> for InterserverFactory {
     ) -> Option<Box<dyn Protocol<Member>>> {
         let most = CALLERS_MAX.max(2 * cx.state.neighbours.len() as u64);
         if cx.state.counters.open(Door::Peer) >= most {
-            cx.state.counters.refused[Door::Peer as usize] += 1;
             cx.core.limit_hit("CALLERS_MAX", most, 1, "connections turned away");
             return None;
         }

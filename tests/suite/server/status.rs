@@ -168,6 +168,27 @@ fn commands_reports_and_connections_are_counted_by_what_became_of_them() {
 }
 
 #[test]
+fn a_client_that_is_turned_away_is_refused_and_neither_accepted_nor_open() {
+    let limits = topology("Alford", "connections = 1");
+    let mut cluster = Cluster::herd(MemoryOptions::calm(1), &limits);
+    let talks = [(); 3].map(|()| cluster.client("Alford"));
+    cluster.run_for(SECOND);
+    let expected = |open| {
+        [
+            ("herd_connections_accepted_total{port=\"client\"}", 1.0),
+            ("herd_connections_refused_total{port=\"client\"}", 2.0),
+            ("herd_connections_refused_total{port=\"peer\"}", 0.0),
+            ("herd_limit_hits_total{limit=\"connections\"}", 2.0),
+            ("herd_connections{port=\"client\"}", open),
+        ]
+    };
+    has(&samples(&mut cluster, "Alford"), &expected(1.0));
+    cluster.abort(talks[0]);
+    cluster.run_for(SECOND);
+    has(&samples(&mut cluster, "Alford"), &expected(0.0));
+}
+
+#[test]
 fn questions_are_counted_by_source_and_status_with_the_time_until_their_answers() {
     // The cluster's source never answers, so the deadline does.
     let mut cluster = Cluster::herd(MemoryOptions::calm(1), &topology("Alford", ""));
