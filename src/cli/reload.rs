@@ -5,7 +5,7 @@ use super::patience::Patience;
 use super::status::{answer_of, ask, sockets, told};
 use super::topology_file::TopologyFile;
 use super::{print_error, print_line};
-use crate::config::{Server, Supposed};
+use crate::config::Server;
 
 /// Make the servers on this machine read their configuration again
 #[derive(Debug, clap::Args)]
@@ -27,8 +27,7 @@ pub(super) struct ReloadArgs {
 
 impl ReloadArgs {
     pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
-        let supposed = Supposed { no_source: true, no_search: true, ..Supposed::default() };
-        let topology = file.read_supposing(supposed)?;
+        let topology = file.read_servers()?;
         let command: &[u8] = if self.strict { b"RELOAD strict\n" } else { b"RELOAD\n" };
         let mut failure = None;
         for (Server { name, .. }, path) in sockets(file, &topology, &self.names)? {

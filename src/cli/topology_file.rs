@@ -123,9 +123,10 @@ impl TopologyFile {
         self.read_supposing(Supposed::default())
     }
 
-    /// Reads the topology for a command that only needs the servers: the files of its source of places may be missing.
+    /// Reads the topology for a command that only needs the servers: the files of its source of places may be missing, and
+    /// nothing warns of servers whose stop cuts off others.
     pub(super) fn read_servers(&self) -> Result<Topology, Failure> {
-        self.read_supposing(Supposed { no_source: true, ..Supposed::default() })
+        self.read_supposing(Supposed { no_source: true, no_search: true, ..Supposed::default() })
     }
 
     /// Reads the topology with the settings in `supposed` instead of its own. If it has faults, prints all of them.
