@@ -3,7 +3,7 @@
 use super::exit::{Exit, Failure};
 use super::{Cli, unprinted};
 use clap::CommandFactory;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 /// Print the manual page herd(1), or write the pages of all commands
@@ -16,11 +16,9 @@ pub(super) struct Man {
 impl Man {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let Some(folder) = &self.folder else {
-            let mut page = Vec::new();
-            // As generate_to below does: no page for `herd help`. Writing to a Vec never fails.
-            let herd = Cli::command().disable_help_subcommand(true);
-            let _ = clap_mangen::Man::new(herd).render(&mut page);
-            return io::stdout().write_all(&page).or_else(|e| unprinted(&e));
+            // As generate_to below does: no page for `herd help`.
+            let page = clap_mangen::Man::new(Cli::command().disable_help_subcommand(true));
+            return page.render(&mut io::stdout()).or_else(|e| unprinted(&e));
         };
         clap_mangen::generate_to(Cli::command(), folder).map_err(|e| {
             let what = format!("cannot write the manual pages to {}: {e}", folder.display());

@@ -199,8 +199,7 @@ fn notify(io: &mut MioIo) -> Notify {
     // The reactor's moments count from this time of CLOCK_MONOTONIC.
     let passed = io.now().since(Moment::default());
     let monotonic = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
-    let (variable, process) = (|name: &str| env::var_os(name), std::process::id());
-    Notify::from_environment(variable, process, monotonic.saturating_sub(passed))
+    Notify::from_environment(|name| env::var_os(name), monotonic.saturating_sub(passed))
 }
 
 /// Fails if this server could not create a file in `folder`, the folder of the table `table`.

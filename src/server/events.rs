@@ -3,7 +3,7 @@
 
 use super::counters::Door;
 use super::interserver;
-use super::member::{Member, Message, Timer};
+use super::member::{Member, Message, ServerPhase, Timer};
 use super::network;
 use super::peer_tls::WATCH_EVERY;
 use super::place_queries::{AsksPlaces, PlaceQueries};
@@ -36,6 +36,9 @@ impl Shared for Member {
     fn before_poll(&mut self, core: &mut Core<Member>, _: &TurnCounts) -> io::Result<()> {
         let open = [Door::Client, Door::Peer, Door::Status].map(|door| self.counters.open(door));
         debug_assert!(open.iter().sum::<u64>() <= core.connections() as u64);
+        if self.phase == ServerPhase::LameDuck && open[0] == 0 {
+            self.begin_drain(core);
+        }
         self.acknowledge(core);
         if let Some(persist) = &mut self.persist {
             persist.commit(core, &self.table)?;

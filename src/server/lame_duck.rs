@@ -10,8 +10,8 @@
 //! A phase never goes back to an earlier one. A second SIGTERM ends the server at once.
 //!
 //! The lame duck lets clients move to other servers a few at a time, where a drain would send all of them at once. It
-//! tells the neighbours with BYE, keeps the links, so that reports still spread, and ends the clients in random order,
-//! evenly over `lame_duck_ms`. A client's connection ends after the reply to its last command. The lame duck is over
+//! tells the neighbours with BYE, keeps the links, so that reports still spread, and ends the clients one by one, in random
+//! order, evenly over `lame_duck_ms`. A client's connection ends after the reply to its last command. The lame duck is over
 //! after that time, or when no client is left.
 //!
 //! Source: NATS' lame duck mode (server.go, lameDuckMode), HAProxy's close-spread-time.
@@ -23,15 +23,11 @@ use crate::log::plural;
 use herd_reactor::{ConnId, Core, Moment};
 use std::time::Duration;
 
-/// The time between two portions of clients that are ended.
-const STEP: Duration = Duration::from_millis(100);
-
 impl Member {
     /// The server listens and dials: from now on it is ready.
     pub(super) fn begin_serving(&mut self, core: &mut Core<Member>) {
         debug_assert_eq!(self.phase, ServerPhase::Starting);
         self.phase = ServerPhase::Serving;
-        self.notify.ready();
         self.notify_manager(core);
     }
 
@@ -49,38 +45,27 @@ impl Member {
             link.conn.into_iter().for_each(|conn| core.post(conn, Message::Leave));
         }
         let until = core.now() + time;
-        // By then the ports are closed and the neighbours are told, which happens in the next turn, after its timers.
-        core.call_later(STEP, move |member, core| {
+        // The ports are closed and the neighbours are told in the next turn, and this list is complete by then.
+        core.call_later(Duration::ZERO, move |member, core| {
             let connections = core.connection_ids();
-            let all = connections.len();
-            member.end_clients(core, connections, all, until);
+            member.end_one(core, connections, until);
         });
     }
 
-    /// Ends the next portion of `connections`, of which there were `all` at first, so that none is left at `until`, and
-    /// begins the drain then. The connections that are not clients' ignore it.
-    fn end_clients(
-        &mut self,
-        core: &mut Core<Member>,
-        mut connections: Vec<ConnId>,
-        all: usize,
-        until: Moment,
-    ) {
-        if self.phase != ServerPhase::LameDuck {
-            return;
-        }
-        let left = until.since(core.now());
-        if left.is_zero() || self.counters.open(Door::Client) == 0 {
-            return self.begin_drain(core);
-        }
-        let time = self.limits.lame_duck.max(left);
-        let kept = (all as u128 * left.as_nanos()).div_ceil(time.as_nanos()) as usize;
-        while connections.len() > kept {
-            let chosen = core.random() as usize % connections.len();
-            core.post(connections.swap_remove(chosen), Message::Leave);
-        }
-        core.call_later(STEP.min(left), move |member, core| {
-            member.end_clients(core, connections, all, until);
+    /// Ends a random one of `left` after its share of the time until `until`, and so on; then begins the drain. The
+    /// connections that are not clients' ignore it. If no client is left, `before_poll` begins the drain sooner.
+    fn end_one(&mut self, core: &mut Core<Member>, mut left: Vec<ConnId>, until: Moment) {
+        let share = until.since(core.now()) / left.len().max(1) as u32;
+        core.call_later(share, move |member, core| {
+            if member.phase != ServerPhase::LameDuck {
+                return;
+            }
+            if left.is_empty() || core.now() >= until {
+                return member.begin_drain(core);
+            }
+            let chosen = core.random() as usize % left.len();
+            core.post(left.swap_remove(chosen), Message::Leave);
+            member.end_one(core, left, until);
         });
     }
 
@@ -89,28 +74,34 @@ impl Member {
     pub(super) fn begin_drain(&mut self, core: &mut Core<Member>) {
         if self.phase != ServerPhase::Draining {
             self.phase = ServerPhase::Draining;
-            self.notify.stopping();
-            self.notify.extend(core.now());
+            self.tell_manager(core);
         }
         core.stop();
     }
 
     /// Tells the service manager what is due, and sets the timer for the next time, if there is a manager.
     pub(super) fn notify_manager(&mut self, core: &mut Core<Member>) {
-        let Some(period) = self.notify.period() else { return };
-        if self.phase == ServerPhase::Draining {
-            self.notify.extend(core.now());
+        if let Some(period) = self.notify.period() {
+            self.tell_manager(core);
+            Timer::Notify.set(core, period);
         }
-        let linked = self.neighbours.iter().filter(|(_, link)| link.conn.is_some()).count();
-        let status = format!(
-            "clients: {} connected, {} known; neighbours: {linked} of {} linked; {}",
+    }
+
+    /// Tells the service manager the phase and the health, if they have changed.
+    pub(super) fn tell_manager(&mut self, core: &Core<Member>) {
+        let is_draining = self.phase == ServerPhase::Draining;
+        self.notify.tick(&format!(
+            "{}=1\nSTATUS=clients: {} connected, {} known; neighbours: {} of {} linked; {}\n",
+            if is_draining { "STOPPING" } else { "READY" },
             self.counters.open(Door::Client),
             self.table.len(),
+            self.neighbours.iter().filter(|(_, link)| link.conn.is_some()).count(),
             self.neighbours.len(),
             verdict(&unhealthy(self, core.wall())),
-        );
-        self.notify.tick(&status);
-        Timer::Notify.set(core, period);
+        ));
+        if is_draining {
+            self.notify.extend(core.now());
+        }
     }
 }
 

@@ -1,25 +1,25 @@
 //! Tells the service manager how the server fares, by systemd's notify protocol (sd_notify(3)).
 //!
-//! In: the environment of the process, once; then the server's changes of phase, and a regular call of
-//! `Notify::tick`. Out: datagrams to `$NOTIFY_SOCKET`, whose lines are `KEY=value`. Without that variable nothing is
-//! sent. It knows neither the server nor a clock.
+//! In: the environment of the process, once; then the server's state, at each change of phase and regularly. Out:
+//! datagrams to `$NOTIFY_SOCKET`, whose lines are `KEY=value`. Without that variable nothing is sent. It knows neither the
+//! server nor a clock.
 //!
 //! ```text
-//!   journal is read ──▶ EXTEND_TIMEOUT_USEC, once a second      ready ──▶ READY=1
-//!   reload ──▶ RELOADING=1 and MONOTONIC_USEC, then READY=1     drain ──▶ STOPPING=1, EXTEND_TIMEOUT_USEC
-//!   tick ──▶ STATUS, if it has changed; WATCHDOG=1, if $WATCHDOG_USEC is set
+//!   journal is read ──▶ EXTEND_TIMEOUT_USEC, once a second        drain ──▶ STOPPING=1, EXTEND_TIMEOUT_USEC
+//!   reload ──▶ RELOADING=1, MONOTONIC_USEC, then READY=1
+//!   tick ──▶ READY=1 or STOPPING=1, and STATUS, if these have changed; WATCHDOG=1, if $WATCHDOG_USEC is set
 //! ```
 //!
-//! Sending never blocks. If the manager does not read, its socket's queue becomes full. Then a change of phase waits
-//! for the next tick, and everything else is composed again at its time. So at most one message waits.
+//! Sending never blocks. What cannot be sent, because the manager does not read and the queue of its socket is full, or
+//! because there is no such socket, is dropped, and the next tick tells the whole state again. So no message waits.
 
 use herd_reactor::Moment;
-use std::ffi::OsString;
-use std::fmt::Write as _;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process;
 use std::time::Duration;
 
 /// The time between two ticks, unless the watchdog needs a shorter one.
@@ -35,10 +35,8 @@ pub struct Notify {
     manager: Option<(UnixDatagram, SocketAddr)>,
     /// Half of the time after which the manager considers a silent server hung.
     watchdog: Option<Duration>,
-    /// The lines of the last change of phase, until they are sent.
-    owed: String,
-    /// The last STATUS that was sent.
-    status: String,
+    /// The state that the manager was told last; empty if that failed.
+    told: String,
     extension_due: Moment,
     /// CLOCK_MONOTONIC at the moment 0.
     monotonic: Duration,
@@ -47,37 +45,21 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// Reads the environment through `variable`. `process`: the id of this process; `monotonic`: CLOCK_MONOTONIC at the
-    /// moment 0 of the reactor. A variable that cannot be used is logged and ignored.
+    /// Reads the environment through `variable`. `monotonic`: CLOCK_MONOTONIC at the moment 0 of the reactor. A variable
+    /// that cannot be used is ignored; for NOTIFY_SOCKET a line in the log says so.
     pub fn from_environment(
         variable: impl Fn(&str) -> Option<OsString>,
-        process: u32,
         monotonic: Duration,
     ) -> Notify {
-        let Some(socket) = variable("NOTIFY_SOCKET") else { return Notify::default() };
+        let Some(name) = variable("NOTIFY_SOCKET") else { return Notify::default() };
         let number = |name| variable(name)?.to_str()?.parse::<u64>().ok();
         let is_ours = variable("WATCHDOG_PID").is_none()
-            || number("WATCHDOG_PID") == Some(u64::from(process));
+            || number("WATCHDOG_PID") == Some(u64::from(process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|usec| is_ours && *usec > 0);
-        let manager = match socket.as_bytes() {
-            [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
-            [b'/', ..] => SocketAddr::from_pathname(&socket),
-            _ => Err(io::Error::other("it is neither a path from / nor an abstract name with @")),
-        };
-        let manager = manager.and_then(|address| {
-            let ours = UnixDatagram::unbound()?;
-            ours.set_nonblocking(true)?;
-            Ok((ours, address))
-        });
-        if let Err(why) = &manager {
-            log::warn!("NOTIFY_SOCKET = {}: ignored: {why}", socket.display());
-        }
-        Notify {
-            manager: manager.ok(),
-            watchdog: watchdog.map(|usec| Duration::from_micros(usec) / 2),
-            monotonic,
-            ..Notify::default()
-        }
+        let watchdog = watchdog.map(|usec| Duration::from_micros(usec) / 2);
+        let manager = sockets(&name)
+            .inspect_err(|why| log::warn!("NOTIFY_SOCKET = {}: ignored: {why}", name.display()));
+        Notify { manager: manager.ok(), watchdog, monotonic, ..Notify::default() }
     }
 
     /// The time between two calls of [`tick`](Notify::tick); `None` if there is no manager.
@@ -85,23 +67,11 @@ impl Notify {
         self.manager.as_ref().map(|_| self.watchdog.map_or(TICK, |half| half.min(TICK)))
     }
 
-    /// Tells the manager that the server serves, or that a reload has ended.
-    pub fn ready(&mut self) {
-        self.owed.push_str("READY=1\n");
-        self.send("");
-    }
-
-    /// Tells the manager that a reload begins; [`ready`](Notify::ready) ends it, also if it failed.
-    pub fn reloading(&mut self, now: Moment) {
+    /// Tells the manager that a reload begins. The next [`tick`](Notify::tick) ends it.
+    pub(super) fn reloading(&mut self, now: Moment) {
         let usec = (self.monotonic + now.since(Moment::default())).as_micros();
-        self.owed = format!("RELOADING=1\nMONOTONIC_USEC={usec}\n");
-        self.send("");
-    }
-
-    /// Tells the manager that the server ends.
-    pub(super) fn stopping(&mut self) {
-        self.owed = "STOPPING=1\n".to_owned();
-        self.send("");
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={usec}\n"));
+        self.told.clear();
     }
 
     /// Asks the manager for more time to start or to end, at most once a second.
@@ -112,47 +82,45 @@ impl Notify {
         }
     }
 
-    /// Sends a change of phase that could not be sent, `status` if it has changed, and a sign of life for the watchdog.
-    pub(super) fn tick(&mut self, status: &str) {
-        let mut lines = String::new();
-        if self.watchdog.is_some() {
-            lines.push_str("WATCHDOG=1\n");
-        }
-        if status != self.status {
-            // Writing to a String never fails.
-            let _ = writeln!(lines, "STATUS={status}");
-        }
-        if self.send(&lines) {
-            status.clone_into(&mut self.status);
-        }
+    /// Tells the manager `state`, whole lines, if that has changed, and gives the watchdog a sign of life.
+    pub(super) fn tick(&mut self, state: &str) {
+        let news = if state == self.told { "" } else { state };
+        let watchdog = self.watchdog.map_or("", |_| "WATCHDOG=1\n");
+        let is_told = self.send(&[news, watchdog].concat());
+        self.told = if is_told { state } else { "" }.to_owned();
     }
 
-    /// Sends the change of phase that is owed, and `lines`, as one datagram. Returns whether there was nothing to send
-    /// or the manager's queue has it. The first failure is logged, and the first success after one.
+    /// Sends `lines` as one datagram. Returns whether the manager's queue has them; none are always there. The first
+    /// failure is logged, and the first success after one.
     fn send(&mut self, lines: &str) -> bool {
-        let Some((ours, manager)) = &self.manager else {
-            self.owed.clear();
+        let Some((ours, manager)) = self.manager.as_ref().filter(|_| !lines.is_empty()) else {
             return true;
         };
-        if self.owed.is_empty() && lines.is_empty() {
-            return true;
-        }
-        let sent = ours.send_to_addr([&self.owed, lines].concat().as_bytes(), manager);
+        let sent = ours.send_to_addr(lines.as_bytes(), manager);
         match &sent {
-            Ok(_) => {
-                self.owed.clear();
-                if self.is_failing {
-                    log::info!("NOTIFY_SOCKET: the service manager takes messages again");
-                }
+            Ok(_) if self.is_failing => {
+                log::info!("NOTIFY_SOCKET: the service manager takes messages again");
             }
             Err(why) if !self.is_failing => {
                 log::warn!("NOTIFY_SOCKET: cannot tell the service manager: {why}; trying again");
             }
-            Err(_) => {}
+            _ => {}
         }
         self.is_failing = sent.is_err();
         sent.is_ok()
     }
+}
+
+/// One of our sockets to send from, and the address of the manager's, whose name is `name`.
+fn sockets(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
+    let manager = match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        [b'/', ..] => SocketAddr::from_pathname(name),
+        _ => Err(io::Error::other("it is neither a path from / nor an abstract name with @")),
+    };
+    let ours = UnixDatagram::unbound()?;
+    ours.set_nonblocking(true)?;
+    Ok((ours, manager?))
 }
 
 #[cfg(test)]
@@ -166,7 +134,7 @@ mod tests {
         let socket = UnixDatagram::bind_addr(&address).expect("the name is ours");
         socket.set_nonblocking(true).expect("it can be set");
         let given = |key: &str| (key == "NOTIFY_SOCKET").then(|| format!("@{name}").into());
-        (socket, Notify::from_environment(given, 7, Duration::from_secs(100)))
+        (socket, Notify::from_environment(given, Duration::from_secs(100)))
     }
 
     fn heard(socket: &UnixDatagram) -> Option<String> {
@@ -178,39 +146,42 @@ mod tests {
     #[test]
     fn a_reload_is_told_with_its_time_by_the_clock_of_the_service_manager() {
         let (socket, mut notify) = manager("reload");
+        notify.tick("READY=1\n");
         notify.reloading(Moment::from_nanos(2_000_003_999));
-        notify.ready();
+        notify.tick("READY=1\n");
         let begins = "RELOADING=1\nMONOTONIC_USEC=102000003\n";
-        assert_eq!(
-            [heard(&socket), heard(&socket)],
-            [begins, "READY=1\n"].map(|it| Some(it.into()))
-        );
+        let told = ["READY=1\n", begins, "READY=1\n"].map(|it| Some(it.into()));
+        assert_eq!([heard(&socket), heard(&socket), heard(&socket)], told);
     }
 
     #[test]
-    fn what_a_full_queue_does_not_take_is_told_once_there_is_room_and_only_the_last_of_it() {
+    fn a_state_is_told_when_it_changes_and_when_telling_it_has_failed() {
         let (socket, mut notify) = manager("full");
         while notify.send("X=1\n") {}
-        for second in 1..=3 {
-            notify.reloading(Moment::from_nanos(second * 1_000_000_000));
-            notify.ready();
-        }
+        notify.tick("READY=1\nSTATUS=sound\n");
+        notify.reloading(Moment::default());
         while heard(&socket).is_some_and(|lines| lines == "X=1\n") {}
-        notify.tick("sound");
-        let told = "RELOADING=1\nMONOTONIC_USEC=103000000\nREADY=1\nSTATUS=sound\n";
-        assert_eq!(heard(&socket).as_deref(), Some(told));
-        notify.tick("sound");
-        assert_eq!(heard(&socket), None, "it has not changed");
-        notify.tick("broken");
-        assert_eq!(heard(&socket).as_deref(), Some("STATUS=broken\n"));
+        for (state, told) in [
+            ("READY=1\nSTATUS=sound\n", true),
+            ("READY=1\nSTATUS=sound\n", false),
+            ("READY=1\nSTATUS=broken\n", true),
+        ] {
+            notify.tick(state);
+            assert_eq!(heard(&socket).as_deref(), told.then_some(state));
+        }
+        drop(socket);
+        notify.tick("STOPPING=1\n");
+        let socket = manager("full").0;
+        (0..2).for_each(|_| notify.tick("STOPPING=1\n"));
+        assert_eq!(heard(&socket).as_deref(), Some("STOPPING=1\n"), "a new socket hears all");
+        assert_eq!(heard(&socket), None);
     }
 
     #[test]
     fn without_a_service_manager_nothing_is_due() {
-        let mut notify = Notify::from_environment(|_| None, 7, Duration::ZERO);
+        let mut notify = Notify::from_environment(|_| None, Duration::ZERO);
         assert_eq!(notify.period(), None);
         notify.reloading(Moment::default());
-        notify.ready();
         notify.extend(Moment::default());
         assert!(notify.send("X=1\n"));
     }
@@ -223,13 +194,13 @@ mod tests {
                 "WATCHDOG_USEC" => Some(usec.into()),
                 _ => pid.map(Into::into),
             };
-            Notify::from_environment(given, 7, Duration::ZERO).period()
+            Notify::from_environment(given, Duration::ZERO).period()
         };
         let half = Some(Duration::from_millis(250));
         assert_eq!(period(None, "500000"), half);
-        assert_eq!(period(Some("7"), "500000"), half);
+        assert_eq!(period(Some(&process::id().to_string()), "500000"), half);
         for (pid, usec) in
-            [(Some("8"), "500000"), (Some(""), "500000"), (None, "0"), (None, "soon")]
+            [(Some("1"), "500000"), (Some(""), "500000"), (None, "0"), (None, "soon")]
         {
             assert_eq!(period(pid, usec), Some(TICK), "{pid:?}, {usec}");
         }

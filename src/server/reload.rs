@@ -53,9 +53,7 @@ impl Member {
             self.notify.reloading(core.now());
         }
         self.config.errors = self.try_reload(core, strict).err().unwrap_or_default();
-        if !core.is_stopping() {
-            self.notify.ready();
-        }
+        self.tell_manager(core);
         self.config.last_attempt = core.wall();
         self.config.log(by);
     }
