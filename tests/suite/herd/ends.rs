@@ -8,11 +8,13 @@ use places_herd::journal::record;
 use rustix::process::Signal;
 use std::any::Any;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{self, UnixDatagram, UnixListener};
+use std::os::unix::net::{self, UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
+#[cfg(feature = "pki")]
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -121,6 +123,15 @@ fn the_service_manager_hears_of_the_start_of_life_of_changes_and_of_the_end() {
         let mut client = herd.client("Alford");
         client.ask(format!("IAMAT kiwi {NOWHERE} 1"));
         manager.line("STATUS=clients: 1 connected, 1 known;");
+
+        let topology = fs::read(herd.topology()).expect("it is there");
+        fs::write(herd.topology(), "nonsense").expect("the folder is ours");
+        herd.process("Alford").signal(Signal::HUP);
+        manager.line("RELOADING=1");
+        manager.line("MONOTONIC_USEC=");
+        manager.line("READY=1");
+        herd.logged("Alford", &["SIGHUP: refused, nothing has changed"]);
+        fs::write(herd.topology(), topology).expect("the folder is ours");
 
         herd.freeze("Alford");
         eventually("it stands still", || holds(herd.process("Alford").stands_still()));
@@ -253,6 +264,19 @@ fn a_lame_duck_without_clients_ends_at_once_and_one_with_a_sigterm_drains() {
 }
 
 #[test]
+fn a_lame_duck_without_time_tells_its_neighbours_before_it_ends() {
+    let setup = Setup::of(&["Alford", "Bolden"], &[("Alford", "Bolden")]);
+    let mut herd = setup.limit("lame_duck_ms", 0).start();
+    herd.linked("Alford", "Bolden");
+    let mut client = herd.client("Bolden");
+    same(&client.ask("x"), b"? x", "it is served");
+    herd.process("Bolden").signal(Signal::USR2);
+    same(&client.rest(), b"", "it is ended in order");
+    ends_with_0(&mut herd, "Bolden");
+    herd.logged("Alford", &["Bolden", "it ends soon"]);
+}
+
+#[test]
 fn a_neighbour_that_does_not_know_bye_hears_nothing_of_a_lame_duck_until_the_link_ends() {
     let mut herd = Setup::alone().played("Aaron", "Alford").limit("lame_duck_ms", 500).start();
     let mut client = herd.client("Alford");
@@ -293,6 +317,22 @@ fn with_places(base_url: &str, resolver: SocketAddr) -> Kept {
     (herd, Box::new(client))
 }
 
+/// A server that begins with a journal of `records` reports of `clients` clients.
+fn with_journal(records: usize, clients: usize) -> Herd {
+    let mut herd = patient(Setup::alone()).journal("sync = \"no\"\ncompact_bytes = 65_536").start();
+    herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1"));
+    herd.kill("Alford");
+    let file = herd.journal("Alford").join("journal.1");
+    let mut bytes = fs::read(&file).expect("it is there");
+    for n in 0..records {
+        let line = format!("AT Alford +1 c{} {NOWHERE} {}", n % clients, n + 5);
+        record::write(&mut bytes, line.as_bytes());
+    }
+    fs::write(&file, bytes).expect("the folder is ours");
+    herd.begin("Alford");
+    herd
+}
+
 /// The states in which a server may be when SIGTERM arrives, and how a test brings it there.
 const STATES: &[(&str, MakeState)] = &[
     ("idle, with a client that has sent half a line", || {
@@ -303,18 +343,23 @@ const STATES: &[(&str, MakeState)] = &[
         (herd, Box::new(client))
     }),
     ("it reads a long journal", || {
-        let mut herd = patient(Setup::alone()).journal("sync = \"no\"").start();
-        herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1"));
-        herd.kill("Alford");
-        let file = herd.journal("Alford").join("journal.1");
-        let mut bytes = fs::read(&file).expect("it is there");
-        for n in 0..400_000 {
-            record::write(&mut bytes, format!("AT Alford +1 c{n} {NOWHERE} 5").as_bytes());
-        }
-        fs::write(&file, bytes).expect("the folder is ours");
-        herd.begin("Alford");
+        let herd = with_journal(400_000, 400_000);
         eventually("it looks for signals", || holds(herd.process("Alford").catches(Signal::TERM)));
         (herd, Box::new(()))
+    }),
+    ("it compacts its journal", || {
+        let herd = with_journal(200_000, 60_000);
+        let folder = herd.journal("Alford");
+        let begun = || ["journal.2.new", "journal.2"].iter().any(|name| folder.join(name).exists());
+        eventually("it compacts its journal", || holds(begun()));
+        (herd, Box::new(()))
+    }),
+    ("a client of the status socket says half a line, another nothing", || {
+        let herd = patient(Setup::alone()).start();
+        let connect = || UnixStream::connect(herd.status_socket("Alford")).expect("it listens");
+        let clients = (connect(), connect());
+        (&clients.0).write_all(b"REL").expect("it is open");
+        (herd, Box::new(clients))
     }),
     ("a lame duck", || {
         let herd = patient(Setup::alone()).limit("lame_duck_ms", 600_000).start();
@@ -353,6 +398,23 @@ const STATES: &[(&str, MakeState)] = &[
         let clark = herd.leave_to_others("Clark");
         let links = (herd.neighbour("Aaron", "Alford"), herd.dialled("Bolden"));
         (herd, Box::new((links, clark)))
+    }),
+    #[cfg(feature = "pki")]
+    ("of three TLS neighbours two are silent, and one has begun the handshake", || {
+        let setup = patient(Setup::alone()).limit("peer_tls_ms", 60_000).more("[peer_tls]");
+        let setup = setup.played("Bolden", "Alford").prepared(|folder| {
+            for args in [&["init"][..], &["issue", "Alford"]] {
+                let mut pki = Command::new(env!("CARGO_BIN_EXE_herd"));
+                let made = pki.arg("pki").args(args).current_dir(folder).output();
+                assert!(made.expect("it runs").status.success(), "{args:?}");
+            }
+        });
+        let herd = setup.start();
+        let connect = || TcpStream::connect(herd.peer_address("Alford")).expect("it listens");
+        let (dialled, silent, begun) = (herd.dialled("Bolden"), connect(), connect());
+        // The head of a record of a handshake.
+        (&begun).write_all(b"\x16\x03\x01\x02\0\x01\0").expect("it is open");
+        (herd, Box::new((dialled, silent, begun)))
     }),
     ("the name server is silent", || {
         let silent = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
