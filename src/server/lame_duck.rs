@@ -10,8 +10,8 @@
 //! A phase never goes back to an earlier one. A second SIGTERM ends the server at once.
 //!
 //! The lame duck lets clients move to other servers a few at a time, where a drain would send all of them at once. It
-//! tells the neighbours with BYE, keeps the links, so that reports still spread, and ends the clients one by one, in random
-//! order, evenly over `lame_duck_ms`. A client's connection ends after the reply to its last command. The lame duck is over
+//! tells the neighbours with BYE, keeps the links, so that reports still spread, and ends the clients in random order,
+//! evenly over `lame_duck_ms`. A client's connection ends after the reply to its last command. The lame duck is over
 //! after that time, or when no client is left.
 //!
 //! Source: NATS' lame duck mode (server.go, lameDuckMode), HAProxy's close-spread-time.
@@ -22,6 +22,9 @@ use super::member::{Member, Message, ServerPhase, Timer};
 use crate::log::plural;
 use herd_reactor::{ConnId, Core, Moment};
 use std::time::Duration;
+
+/// The least time between two ends of clients. The kernel's timers count milliseconds, and many clients share one turn.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
 
 impl Member {
     /// The server listens and dials: from now on it is ready.
@@ -48,24 +51,29 @@ impl Member {
         // The ports are closed and the neighbours are told in the next turn, and this list is complete by then.
         core.call_later(Duration::ZERO, move |member, core| {
             let connections = core.connection_ids();
-            member.end_one(core, connections, until);
+            member.end_some(core, connections, until);
         });
     }
 
-    /// Ends a random one of `left` after its share of the time until `until`, and so on; then begins the drain. The
-    /// connections that are not clients' ignore it. If no client is left, `before_poll` begins the drain sooner.
-    fn end_one(&mut self, core: &mut Core<Member>, mut left: Vec<ConnId>, until: Moment) {
-        let share = until.since(core.now()) / left.len().max(1) as u32;
-        core.call_later(share, move |member, core| {
+    /// After a pause ends as many of `left`, chosen at random, as keep the ends even until `until`, and so on; begins the
+    /// drain then. The connections that are not clients' ignore it. If no client is left, `before_poll` begins the drain
+    /// sooner.
+    fn end_some(&mut self, core: &mut Core<Member>, mut left: Vec<ConnId>, until: Moment) {
+        let time = until.since(core.now());
+        let pause = (time / left.len().max(1) as u32).max(PAUSE_MIN).min(time);
+        let count = (left.len() as f64 * pause.div_duration_f64(time)).round() as usize;
+        core.call_later(pause, move |member, core| {
             if member.phase != ServerPhase::LameDuck {
                 return;
             }
-            if left.is_empty() || core.now() >= until {
+            if core.now() >= until {
                 return member.begin_drain(core);
             }
-            let chosen = core.random() as usize % left.len();
-            core.post(left.swap_remove(chosen), Message::Leave);
-            member.end_one(core, left, until);
+            for _ in 0..count.min(left.len()) {
+                let chosen = core.random() as usize % left.len();
+                core.post(left.swap_remove(chosen), Message::Leave);
+            }
+            member.end_some(core, left, until);
         });
     }
 
