@@ -89,14 +89,17 @@ impl Member {
 
     /// Tells the service manager what is due, and sets the timer for the next time, if there is a manager.
     pub(super) fn notify_manager(&mut self, core: &mut Core<Member>) {
+        self.tell_manager(core);
         if let Some(period) = self.notify.period() {
-            self.tell_manager(core);
             Timer::Notify.set(core, period);
         }
     }
 
-    /// Tells the service manager the phase and the health, if they have changed.
+    /// Tells the service manager, if there is one, the phase and the health, if they have changed.
     pub(super) fn tell_manager(&mut self, core: &Core<Member>) {
+        if self.notify.period().is_none() {
+            return;
+        }
         let is_draining = self.phase == ServerPhase::Draining;
         self.notify.tick(&format!(
             "{}=1\nSTATUS=clients: {} connected, {} known; neighbours: {} of {} linked; {}\n",
