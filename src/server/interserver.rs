@@ -80,8 +80,7 @@ const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
 pub struct Interserver {
     link_state: LinkState,
     proof: PeerProof,
-    /// Whether we dialled it; if not, [`Counters::peer_connections`](super::counters::Counters::peer_connections)
-    /// counts it.
+    /// Whether we dialled it; if not, it is one of the open connections of the peer port.
     is_dialled: bool,
     /// Whether [`Counters::silent_peers`](super::counters::Counters::silent_peers) counts it.
     is_let_stay: bool,
