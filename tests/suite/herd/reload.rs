@@ -296,7 +296,13 @@ fn in_a_terminal(command: &[&str]) -> (OwnedFd, Command) {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let other = rustix::fs::open(name, flags, Mode::empty()).expect("it can be opened");
     let mut child = Command::new("setsid");
-    child.arg("--ctty").args(command).stdin(other).stdout(Stdio::null()).stderr(Stdio::null());
+    // Whoever runs the tests may ignore the signal, as nohup does.
+    child
+        .args(["--ctty", "env", "--default-signal=HUP"])
+        .args(command)
+        .stdin(other)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     (terminal, child)
 }
 
