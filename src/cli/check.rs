@@ -82,16 +82,15 @@ impl Check {
 pub(super) fn check_folder(topology: &Topology, table: &str, folder: &Path) -> Option<Diagnostic> {
     for path in folder.ancestors() {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let access = Access::WRITE_OK | Access::EXEC_OK;
-        let why = match accessat(CWD, path, access, AtFlags::EACCESS) {
+        // A server would create it in the folder above, or is kept out there. This is asked first, because another server
+        // may create it at any moment.
+        if path.symlink_metadata().is_err() {
+            continue;
+        }
+        let why = match accessat(CWD, path, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
             // A file stands where the folder, or a folder above it, should be.
             _ if path.exists() && !path.is_dir() => Errno::NOTDIR,
-            // A server would create it in the folder above, or is kept out there. A dangling link is in its way.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS)
-                if path.symlink_metadata().is_err() =>
-            {
-                continue;
-            }
+            // Also if a dangling link is in its way.
             Err(why) => why,
             Ok(()) => return None,
         };
