@@ -46,7 +46,7 @@ impl Shared for Member {
         if let Some(network) = self.place_queries.take_next() {
             self.use_network(core, network);
         }
-        if self.network.is_some() {
+        if self.pool.is_some() {
             fetch_wanted(self, core);
             pool::before_poll(self, core);
         }
@@ -66,7 +66,7 @@ impl AsksPlaces for Member {
 
 impl Resolving for Member {
     fn dns(&mut self) -> &mut DnsClient {
-        self.network.as_mut().map_or(&mut self.resolver, |network| &mut network.dns)
+        &mut self.resolver
     }
 
     fn resolved(
@@ -75,7 +75,7 @@ impl Resolving for Member {
         lookup: LookupId,
         result: Result<Vec<IpAddr>, DnsError>,
     ) {
-        if !self.neighbour_resolved(core, lookup, &result) && self.network.is_some() {
+        if !self.neighbour_resolved(core, lookup, &result) && self.pool.is_some() {
             pool::resolved(self, core, lookup, result);
         }
     }
@@ -83,7 +83,7 @@ impl Resolving for Member {
 
 impl Fetching for Member {
     fn pool(&mut self) -> &mut HttpPool {
-        &mut self.network().pool
+        self.pool.as_mut().expect("only the pool's own callbacks call this")
     }
 
     fn fetched(

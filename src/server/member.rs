@@ -15,7 +15,7 @@ use super::persist::{Persist, Recovered};
 use super::place_queries::{Answered, PlaceQueries, PlaceQueryLimits};
 use super::sweep::Sweeps;
 use crate::config::{Limits, Seconds, Server, Topology};
-use crate::fetch::pool::PendingRequest;
+use crate::fetch::pool::{HttpPool, PendingRequest};
 use crate::journal::{Disk, JournalCounts, JournalSettings, OpenError, Owner, Replayed};
 use crate::log::{self, Direction, Party, plural};
 use crate::net::dns::{DnsClient, DnsOptions};
@@ -53,9 +53,10 @@ pub struct Member {
     pub(super) sweeps: Sweeps,
     /// The WHATSATs that wait for places.
     pub place_queries: PlaceQueries,
-    /// The resolver and the connection pool, if the source of places uses the network.
-    pub(super) network: Option<Box<Network>>,
-    /// The resolver for the host names of neighbours, if `network` has none. It opens nothing before its first lookup.
+    /// The connection pool, if the source of places uses the network.
+    pub(super) pool: Option<Box<HttpPool>>,
+    /// The one resolver, for the source of places and for the host names of neighbours: a reload may bring a network while
+    /// a name is looked up. It opens nothing before its first lookup.
     pub(super) resolver: DnsClient,
     /// The neighbours that this server dials.
     pub(super) dials: Dials,
@@ -194,7 +195,7 @@ impl Member {
             neighbours,
             sweeps: Sweeps::new(&limits),
             place_queries: PlaceQueries::new(source, place_query_limits),
-            network: None,
+            pool: None,
             resolver: DnsClient::new(DnsOptions::default()),
             dials: Dials::new(),
             peer_tls: None,
@@ -216,7 +217,8 @@ impl Member {
 
     /// Adds the resolver and the connection pool, for a source that uses the network.
     pub fn with_network(self, network: Network) -> Member {
-        Member { network: Some(Box::new(network)), ..self }
+        let Network { dns, pool } = network;
+        Member { resolver: dns, pool: Some(Box::new(pool)), ..self }
     }
 
     /// Adds certificates: from now on neighbours must authenticate themselves.
@@ -233,11 +235,6 @@ impl Member {
     /// Adds a fallback source, which answers when the first source fails.
     pub fn with_fallback(self, fallback: Box<dyn Source>) -> Member {
         Member { place_queries: self.place_queries.with_fallback(fallback), ..self }
-    }
-
-    /// The resolver and the connection pool. Only their own callbacks call this, so they exist.
-    pub(super) fn network(&mut self) -> &mut Network {
-        self.network.as_mut().expect("only a member with a network asks it")
     }
 
     /// The limits of `topology` that the reactor enforces.

@@ -2,13 +2,12 @@
 //!
 //! A source knows neither DNS nor connections, and the pool knows no source: here a source's [`Fetch`] becomes a
 //! request of the pool, and the pool's response becomes the source's [`Reply`]. A server whose source does not use the
-//! network has none of this.
+//! network has no pool; the resolver also looks up the host names of neighbours.
 
 use crate::fetch::pool::{HttpPool, Origin};
 use crate::http::{Request, RequestError, Response};
 use crate::net::dns::DnsClient;
 use crate::places::{Fetch, Reply, Scheme};
-use herd_reactor::{Core, Shared};
 
 /// The resolver and the pool of a server.
 #[derive(Debug)]
@@ -17,14 +16,6 @@ pub struct Network {
     pub dns: DnsClient,
     /// Sends requests and receives responses.
     pub pool: HttpPool,
-}
-
-impl Network {
-    /// Adopts the settings of `new`, which has no connections. Call it when no fetch is in progress.
-    pub(super) fn adopt<S: Shared>(&mut self, core: &mut Core<S>, new: Network) {
-        self.dns.set_options(new.dns);
-        self.pool.adopt(core, new.pool);
-    }
 }
 
 /// Translates a source's `fetch` into a request and the origin to send it to.

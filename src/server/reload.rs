@@ -168,11 +168,13 @@ impl Member {
 
     /// Uses the network of a new source of places, and puts the questions to the source that have waited for it.
     pub(super) fn use_network(&mut self, core: &mut Core<Member>, network: Option<Network>) {
-        match (&mut self.network, network) {
-            (Some(old), Some(new)) => old.adopt(core, new),
-            // A network that is not used any more stays, because its last connections still end.
-            (Some(_), None) => {}
-            (none, new) => *none = new.map(Box::new),
+        // A pool that is not used any more stays, because its last connections still end.
+        if let Some(Network { dns, pool }) = network {
+            self.resolver.set_options(dns);
+            match &mut self.pool {
+                Some(old) => old.adopt(core, pool),
+                none => *none = Some(Box::new(pool)),
+            }
         }
         self.place_queries.ask_next(core);
     }

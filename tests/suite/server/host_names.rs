@@ -5,12 +5,15 @@ use crate::support::cluster::{Cluster, MS, SECOND, topology};
 use crate::support::fake_google::names::{Naming, Zone};
 use crate::support::logged::Logged;
 use herd_reactor::testing::MemoryOptions;
-use places_herd::config::Topology;
+use herd_reactor::{Shared, Signal, UnixNanos};
+use places_herd::config::{ServerView, Topology};
 use places_herd::fetch::pool::HttpPool;
 use places_herd::fetch::roots::client_config;
 use places_herd::net::dns::{DnsClient, DnsOptions, Via};
 use places_herd::places::{Progress, Query, Source, Ticket};
+use places_herd::server::config_state::{ConfigReader, Prepared};
 use places_herd::server::network::Network;
+use places_herd::server::place_queries::PlacesInUse;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -28,32 +31,67 @@ impl Source for Silent {
     }
 }
 
-/// Alford and its neighbour Bolden, which is found at `bolden.example`; both run. The zone knows no name yet.
-fn pair() -> (Cluster, Zone) {
-    let text = topology("Alford Bolden; Bolden", "").replace(
-        "peer = '10.0.0.2:12100'",
-        "peer = 'bolden.example:12100'\npeer_listen = '10.0.0.2:12100'",
-    );
-    let mut cluster = Cluster::new(MemoryOptions::calm(1), &text);
-    let names: SocketAddr = "10.9.9.9:53".parse().expect("an address");
-    let zone = Zone::default();
-    let asked = zone.clone();
-    cluster.host_datagrams(names, move |query| asked.answer(Via::Udp, query));
-    let places = Topology::parse(&text, Path::new("topology.toml")).expect("it is valid").places;
+/// Reads a topology whose source of places uses a network.
+#[derive(Debug)]
+struct NetworkReader(String);
+
+impl ConfigReader for NetworkReader {
+    fn read(&mut self, _: &ServerView, _: &str, _: UnixNanos) -> Result<Prepared, Vec<String>> {
+        let (source, network) = (Box::new(Silent), Some(network(&self.0)));
+        Ok(Prepared {
+            topology: parsed(&self.0),
+            changes: Vec::new(),
+            places: Some(PlacesInUse { source, fallback: None, network }),
+            peer_tls: None,
+            connections_max: 100,
+        })
+    }
+
+    fn terminal_has_closed(&self) -> bool {
+        false
+    }
+}
+
+fn parsed(text: &str) -> Topology {
+    Topology::parse(text, Path::new("topology.toml")).expect("it is valid")
+}
+
+/// The network of a source of places: its name server is the test's.
+fn network(text: &str) -> Network {
+    let places = parsed(text).places;
     let options = DnsOptions {
-        servers: vec![names],
+        servers: vec![names()],
         total: places.dns_timeout(),
         hosts: "/nonexistent".into(),
         resolv_conf: "/nonexistent".into(),
     };
     let tls = client_config(None).expect("the program has roots");
-    let pool = HttpPool::new(tls, places.pool_limits());
-    cluster.start("Bolden");
-    cluster.start_asking(
-        "Alford",
-        Box::new(Silent),
-        Network { dns: DnsClient::new(options), pool },
+    Network { dns: DnsClient::new(options), pool: HttpPool::new(tls, places.pool_limits()) }
+}
+
+/// The address of the name server.
+fn names() -> SocketAddr {
+    "10.9.9.9:53".parse().expect("an address")
+}
+
+/// Alford and its neighbour Bolden, which is found at `bolden.example`; Bolden runs. The zone knows no name yet.
+fn bolden() -> (Cluster, Zone, String) {
+    let text = topology("Alford Bolden; Bolden", "").replace(
+        "peer = '10.0.0.2:12100'",
+        "peer = 'bolden.example:12100'\npeer_listen = '10.0.0.2:12100'",
     );
+    let mut cluster = Cluster::new(MemoryOptions::calm(1), &text);
+    let zone = Zone::default();
+    let asked = zone.clone();
+    cluster.host_datagrams(names(), move |query| asked.answer(Via::Udp, query));
+    cluster.start("Bolden");
+    (cluster, zone, text)
+}
+
+/// [`bolden`] and Alford, whose source of places uses a network.
+fn pair() -> (Cluster, Zone) {
+    let (mut cluster, zone, text) = bolden();
+    cluster.start_asking("Alford", Box::new(Silent), network(&text));
     (cluster, zone)
 }
 
@@ -140,4 +178,21 @@ fn a_server_that_stops_dials_no_name() {
     zone.say("bolden.example", at(&["10.0.0.2"]));
     cluster.run_for(20 * SECOND);
     assert!(cluster.has_ended("Alford") && cluster.dials("Alford", "Bolden").is_empty());
+}
+
+#[test]
+fn a_name_that_is_being_looked_up_when_a_reload_brings_a_source_with_a_network_is_still_dialled() {
+    let (mut cluster, zone, text) = bolden();
+    zone.say("bolden.example", at(&["10.0.0.2"]));
+    cluster.start_as("Alford", Box::new(Silent), |member| {
+        member.with_config_reader(Box::new(NetworkReader(text)))
+    });
+    let (member, core) = cluster.reactor("Alford").parts();
+    member.signalled(core, Signal::Hangup);
+    cluster.run_for(60 * SECOND);
+    assert!(
+        is_linked(&mut cluster),
+        "{} failures",
+        cluster.member("Alford").counters.dial_failures
+    );
 }

@@ -316,7 +316,8 @@ impl Cluster {
         self.start_as(name, source, |member| member.with_network(network));
     }
 
-    fn start_as(
+    /// Starts the server `name` with places from `source`, changed by `made`.
+    pub(crate) fn start_as(
         &mut self,
         name: &str,
         source: Box<dyn Source>,
