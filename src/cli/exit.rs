@@ -46,7 +46,7 @@ pub(super) enum Exit {
 
 impl Exit {
     const ALL: [(Exit, &str); 10] = [
-        (Exit::Ok, "success, or stopped by SIGINT or SIGTERM"),
+        (Exit::Ok, "success, or stopped in order by a signal"),
         (Exit::Refused, "client: a command or line was rejected with '? '; status: not healthy"),
         (Exit::Usage, "the command line is wrong, or names a server that is not in the topology"),
         (Exit::Data, "a journal is damaged, or belongs to another server"),

@@ -28,8 +28,8 @@ herd = \"places-herd\"
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Writes topology.toml into the current folder, or the file that --topology names. It overwrites no
-file. The servers get the ports 12000, 12001... for clients and 12100, 12101... for neighbours, and are
-linked in a ring. With more than 100 servers the ports for neighbours begin at 12200, 12300...
+file. The servers get the ports 12000, 12001... for clients and 12100, 12101... for neighbours, and
+are linked in a ring. With more than 100 servers the ports for neighbours begin at 12200, 12300...
 
 The smallest topology that works:
 

@@ -10,9 +10,9 @@ use crate::config::Server;
 /// Make the servers on this machine read their configuration again
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Each server reads the topology and all files that it names, and checks them. If there is a fault, nothing
-changes. It waits for the outcome, so `systemctl reload` can use it. SIGHUP does the same, and tells only
-the log.
+Each server reads the topology and all files that it names, and checks them. If there is a fault,
+nothing changes. It waits for the outcome, so `systemctl reload` can use it; the timeout is for each
+server. SIGHUP does the same, and tells only the log. A server that is ending refuses.
 Exits with 78 if a server refused the configuration, else with 69 if a server did not reply.")]
 pub(super) struct ReloadArgs {
     /// Servers of the topology. Write `--` before a name that begins with a dash [default: all]

@@ -18,7 +18,7 @@
 //! At SIGHUP `up` reads the topology, too. It stops the servers that were removed from it, and when they have ended, passes
 //! the signal on to the others and starts those that were added. So what a removed server still has to tell reaches the
 //! others while they know it. A topology with faults is printed; the others get the signal anyway, and log why they refuse
-//! it.
+//! it. SIGUSR1 is passed on, too, and SIGUSR2 is ignored: it would end all servers at once.
 //!
 //! `up` ends in one of three ways, and no server survives it:
 //!
@@ -65,12 +65,23 @@ const ENDED_WITHIN: Duration = Duration::from_secs(10);
 /// pipes; a start takes only some milliseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// The signals that `up` handles.
+const SIGNALS: [Signal; 6] = [
+    Signal::Interrupt,
+    Signal::Terminate,
+    Signal::Hangup,
+    Signal::Child,
+    Signal::User1,
+    Signal::User2,
+];
+
 /// Run servers of the herd, one process each
 ///
 /// It restarts each server that ends. If no server can be started at first, herd up exits. At SIGTERM or Ctrl-C it
 /// stops all servers, and kills those that still run drain_ms and 10 s later. At a second signal, at least 0.3 s later,
 /// it kills them at once. At SIGHUP all servers reload their configuration; those that were added to the topology are
-/// started, those that were removed are stopped.
+/// started, those that were removed are stopped. At SIGUSR1 all servers open their log files again. SIGUSR2, which is
+/// meant for one server, is ignored.
 #[derive(Debug, clap::Args)]
 pub(super) struct UpArgs {
     /// Servers of the topology. Write `--` before a name that begins with a dash [default: all]
@@ -112,9 +123,8 @@ impl UpArgs {
             starting,
             outcome: Ok(()),
         };
-        let signals = [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::Child];
         let io =
-            MioIo::new(&signals).map_err(|e| Failure::os("cannot create the event poll", e))?;
+            MioIo::new(&SIGNALS).map_err(|e| Failure::os("cannot create the event poll", e))?;
         let mut reactor = Reactor::new(io, up, ReactorLimits::default());
         let (up, core) = reactor.parts();
         (0..up.servers.len()).for_each(|number| up.start(core, number));
@@ -252,7 +262,12 @@ impl Shared for Up {
             Signal::Child => self.reap(core),
             Signal::Hangup if self.terminal.has_closed() => self.end(core),
             Signal::Hangup => self.read_topology(core),
-            Signal::User1 | Signal::User2 => {}
+            // A server that does not listen yet has just made its log, and the signal could end it.
+            Signal::User1 => {
+                let listening = self.servers.iter().filter(|kept| kept.listens);
+                self::signal(listening, rustix::process::Signal::USR1);
+            }
+            Signal::User2 => {}
         }
     }
 }

@@ -247,8 +247,8 @@ impl LineProtocol<Member> for Interserver {
     }
 
     fn message(&mut self, cx: &mut Cx<'_>, message: Message) -> Flow {
-        if matches!(message, Message::Leave) && std::mem::take(&mut self.takes_bye) {
-            self.say(cx, b"BYE".to_vec());
+        if matches!(message, Message::Leave) {
+            self.say_bye(cx);
         }
         Ok(())
     }
@@ -382,6 +382,13 @@ impl Interserver {
         let Member { neighbours, table, .. } = &mut *cx.state;
         neighbours.compared(cx.core, table, id, what);
         cx.state.sweep_on(cx.core);
+    }
+
+    /// Says BYE, if the neighbour knows it and has not been told yet.
+    fn say_bye(&mut self, cx: &mut Cx<'_>) {
+        if mem::take(&mut self.takes_bye) {
+            self.say(cx, b"BYE".to_vec());
+        }
     }
 
     /// Handles one AT line.

@@ -16,7 +16,7 @@
 //! herd: it gave the same reports to its other neighbours, and a new link begins with a comparison.
 
 use super::config_state::{ConfigState, Prepared};
-use super::member::{Member, Message, clients_max, command_limits};
+use super::member::{Member, Message, ServerPhase, clients_max, command_limits};
 use super::network::Network;
 use super::place_queries::PlaceQueryLimits;
 use crate::config::{Acknowledge, Change, Topology};
@@ -61,8 +61,10 @@ impl Member {
     fn try_reload(&mut self, core: &mut Core<Member>, strict: bool) -> Result<(), Vec<String>> {
         let ConfigState { in_force, reader, changes, .. } = &mut self.config;
         changes.clear();
-        let reader = reader.as_mut().filter(|_| !core.is_stopping());
-        let reader = reader.ok_or_else(|| vec!["the server is stopping".to_owned()])?;
+        // A link that a lame duck closes cannot come back, because its ports are closed.
+        let is_ending = matches!(self.phase, ServerPhase::LameDuck | ServerPhase::Draining);
+        let reader = reader.as_mut().filter(|_| !is_ending);
+        let reader = reader.ok_or_else(|| vec!["the server is ending".to_owned()])?;
         let prepared = reader.read(in_force, &self.herd_name, core.wall())?;
         let has = |part: &str| prepared.changes.iter().any(|it| it.name.starts_with(part));
         let in_words = |is_live| {

@@ -9,7 +9,7 @@ use super::{Interserver, LinkTimer, NAME, VERSIONS};
 use crate::replication::NeighbourId;
 use crate::replication::replacements::{AT_ONCE, WITHIN};
 use crate::server::counters::Door;
-use crate::server::member::{Cx, LogName, Member};
+use crate::server::member::{Cx, LogName, Member, ServerPhase};
 use crate::wire::command::{Hello, SPEAKS, common_version, write_hello};
 use herd_reactor::CloseReason;
 use log::Level;
@@ -143,6 +143,9 @@ impl Interserver {
         }
         if self.is_dialled {
             self.prepare_to_dial_again(cx, id);
+        }
+        if cx.state.phase == ServerPhase::LameDuck {
+            self.say_bye(cx);
         }
         match self.is_dialled && !is_plain {
             true => self.sync(cx, id),

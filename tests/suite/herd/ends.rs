@@ -264,6 +264,36 @@ fn a_lame_duck_without_clients_ends_at_once_and_one_with_a_sigterm_drains() {
 }
 
 #[test]
+fn a_lame_duck_keeps_its_configuration_and_its_links_and_tells_those_that_it_makes_later() {
+    let setup = Setup::of(&["Alford", "Bolden"], &[("Alford", "Bolden")]);
+    let mut herd = setup.limit("lame_duck_ms", 3_600_000).start();
+    herd.linked("Alford", "Bolden");
+    let mut client = herd.client("Bolden");
+    same(&client.ask("x"), b"? x", "it is served");
+    herd.process("Bolden").signal(Signal::USR2);
+    herd.closed("Bolden");
+    // This change would make its links again, and its ports are closed.
+    let topology = fs::read_to_string(herd.topology()).expect("it is there");
+    let edited = format!("ack = \"peer\"\n{topology}");
+    fs::write(herd.topology(), edited).expect("the folder is ours");
+    herd.process("Bolden").signal(Signal::HUP);
+    herd.logged("Bolden", &["SIGHUP: refused, nothing has changed: the server is ending"]);
+    fs::write(herd.topology(), topology).expect("the folder is ours");
+    let answer = client.ask(format!("IAMAT kiwi {NOWHERE} 1"));
+    herd.settle(&["Alford"], "kiwi", &answer);
+    herd.process("Bolden").signal(Signal::TERM);
+    ends_with_0(&mut herd, "Bolden");
+
+    let mut client = herd.client("Alford");
+    same(&client.ask("x"), b"? x", "it is served");
+    herd.process("Alford").signal(Signal::USR2);
+    herd.closed("Alford");
+    herd.begin("Bolden");
+    herd.logged("Bolden", &["Alford", "it ends soon"]);
+    assert_eq!(herd.status("Bolden")["links"][0]["leaving"], true);
+}
+
+#[test]
 fn a_lame_duck_without_time_tells_its_neighbours_before_it_ends() {
     let setup = Setup::of(&["Alford", "Bolden"], &[("Alford", "Bolden")]);
     let mut herd = setup.limit("lame_duck_ms", 0).start();

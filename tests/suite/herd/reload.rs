@@ -346,7 +346,7 @@ fn up_starts_servers_that_were_added_and_stops_those_that_were_removed() {
     up.signal(Signal::HUP);
     assert_eq!(
         up.line_with("Bolden has ended"),
-        "Bolden has ended, exit status: 0 (success, or stopped by SIGINT or SIGTERM)"
+        "Bolden has ended, exit status: 0 (success, or stopped in order by a signal)"
     );
     servers[1].has_ended();
     let parker = up.line_with("Parker listens, process ");
@@ -363,6 +363,19 @@ fn up_starts_servers_that_were_added_and_stops_those_that_were_removed() {
     let bolden = up.line_with("Bolden listens, process ");
     let _bolden = Stray::new(bolden.rsplit(' ').next().expect("its id"));
     linked(&herd, "Alford", &["Bolden", "Parker"]);
+    up.signal(Signal::TERM);
+    assert_eq!(up.end().code, Some(0));
+}
+
+#[test]
+fn up_has_its_servers_open_their_logs_at_sigusr1_and_outlives_sigusr2() {
+    let herd = herd_of("up-usr", "", &[("Alford", 0, &[])]);
+    let mut up = herd.start(&["up"]);
+    let _servers = up.herd();
+    up.signal(Signal::USR2);
+    up.signal(Signal::USR1);
+    let again = format!("log: opened {}", herd.folder().join("log").display());
+    logged(&herd, "Alford", &again, 1);
     up.signal(Signal::TERM);
     assert_eq!(up.end().code, Some(0));
 }
