@@ -22,7 +22,7 @@ pub fn credential_or(path: PathBuf) -> PathBuf {
 
 /// Whether `path` is a credential. Its mode says nothing about who may read it: systemd admits the service's user by an
 /// access control list, whose mask looks like the rights of a group.
-pub(super) fn is_credential(path: &Path) -> bool {
+pub fn is_credential(path: &Path) -> bool {
     given_folder(CREDENTIALS).is_some_and(|folder| path.starts_with(folder))
 }
 

@@ -5,7 +5,7 @@
 
 mod given;
 
-pub use given::{credential_or, given_folder};
+pub use given::{credential_or, given_folder, is_credential};
 
 use rustix::fs::OFlags;
 use std::fs::{self, File, FileType, OpenOptions, Permissions};
@@ -31,7 +31,7 @@ pub fn open_in_place(path: &Path, options: &mut OpenOptions) -> io::Result<File>
 pub fn read(path: &Path, bytes_max: u64) -> io::Result<(Vec<u8>, Permissions)> {
     let (file, mut bytes) = (open(path)?, Vec::new());
     let mut permissions = file.metadata()?.permissions();
-    if given::is_credential(path) {
+    if is_credential(path) {
         permissions.set_mode(0o400);
     }
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;

@@ -312,6 +312,9 @@ impl Files {
                 "copy the herd's ca.pem here; only if the herd has none yet, run: herd pki init"
             }
             path if path == self.revoked => "replace it with the list that herd pki revoke wrote",
+            path if files::is_credential(path) => {
+                "restart the server: the service manager gives it the present key only at its start"
+            }
             _ => {
                 &format!("replace certificate and key; to make them: herd pki issue {}", self.name)
             }

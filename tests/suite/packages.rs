@@ -198,5 +198,11 @@ fn a_key_that_is_a_credential_is_read_from_there() {
         fs::rename(&key, credentials.join("Alford.key")).expect("both folders are ours");
         assert_eq!(check(&given).code, Some(0), "{}", check(&given).stderr);
         assert_eq!(check(&[]).code, Some(78), "without the variable it is nowhere");
+        // systemd copies a credential only at the start of the unit.
+        fs::copy(credentials.join("Alford.key"), &key).expect("both folders are ours");
+        assert_eq!(herd.run(&["pki", "renew", "Alford"]).code, Some(0));
+        let said = check(&given).stderr;
+        assert!(said.contains("is not the key of") && said.contains("restart"), "{said}");
+        assert_eq!(check(&[]).code, Some(0), "the folder has the new key");
     }
 }
