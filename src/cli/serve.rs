@@ -222,8 +222,8 @@ fn log_settings(file: &TopologyFile, topology: &Topology, name: &str, connection
     }
     match &topology.journal {
         Some(journal) => {
-            let sync = format!("{:?}", journal.sync).to_lowercase();
-            ::log::info!("[journal] sync = {sync}, folder {}", journal.folder.display());
+            let (keys, folder) = (topology.in_force("[journal]"), journal.folder.display());
+            ::log::info!("[journal] {keys}, folder {folder}");
         }
         None => ::log::info!("no [journal]: {name} forgets its reports when it ends"),
     }

@@ -25,8 +25,8 @@ const FILE_KEYS: [&str; 3] = ["file", "key_file", "ca_file"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerView(BTreeMap<String, ViewedValue>);
 
-/// A value as text, and whether a running server can adopt another one.
-type ViewedValue = (String, bool);
+/// A value as text, whether a running server can adopt another one, and the end of its key's name.
+type ViewedValue = (String, bool, &'static str);
 
 /// One difference between two topologies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Topology {
         let server = self.server(name).filter(|server| !server.plain)?;
         let mut view = BTreeMap::new();
         let mut put = |name: String, text: String, is_live: bool| {
-            view.insert(name, (text, is_live));
+            view.insert(name, (text, is_live, ""));
         };
         for (key, value) in &self.settings {
             let name = match key.section {
@@ -102,21 +102,18 @@ impl Topology {
             };
             put(name, value.clone(), key.reload == Reload::Live);
         }
+        for one in self.neighbours_of(name) {
+            let plain = if one.plain { ", plain" } else { "" };
+            put(format!("neighbour {}", one.name), format!("{}{plain}", one.peer), true);
+        }
         let ports = [
             ("client", &server.client, server.client_listen),
             ("peer", &server.peer, server.peer_listen),
         ];
         for (key, found_at, bound) in ports {
-            // Where others find a port concerns only them, if the server binds another address.
-            let is_apart = *found_at != DialAddr::Ip(bound);
-            put(format!("server.{name}.{key}"), found_at.to_string(), is_apart);
-            if is_apart {
-                put(format!("server.{name}.{key}_listen"), bound.to_string(), false);
-            }
-        }
-        for one in self.neighbours_of(name) {
-            let plain = if one.plain { ", plain" } else { "" };
-            put(format!("neighbour {}", one.name), format!("{}{plain}", one.peer), true);
+            // Where others find a port concerns only them.
+            let end = if *found_at == DialAddr::Ip(bound) { "" } else { "_listen" };
+            view.insert(format!("server.{name}.{key}"), (bound.to_string(), false, end));
         }
         Some(ServerView(view))
     }
@@ -127,7 +124,7 @@ impl ServerView {
     pub fn adopt(&mut self, changes: &[Change]) {
         for Change { name, new, .. } in changes.iter().filter(|change| change.is_live) {
             self.0.remove(name);
-            self.0.extend(new.clone().map(|text| (name.clone(), (text, true))));
+            self.0.extend(new.clone().map(|text| (name.clone(), (text, true, ""))));
         }
     }
 }
@@ -141,9 +138,10 @@ pub fn diff(old: &ServerView, new: &ServerView) -> Vec<Change> {
         let table = name.split(['.', ' ']).next().filter(|table| table != name);
         let [before, now] = [old, new].map(|view| view.0.get(table?));
         let text = |value: Option<&ViewedValue>| Some(value?.0.clone());
-        let (_, is_live) = *was.or(is)?;
-        let change = Change { name: name.clone(), old: text(was), new: text(is), is_live };
-        (was != is && before == now).then_some(change)
+        let &(_, is_live, end) = is.or(was)?;
+        let change =
+            Change { name: format!("{name}{end}"), old: text(was), new: text(is), is_live };
+        (change.old != change.new && before == now).then_some(change)
     };
     names.into_iter().filter_map(difference).collect()
 }

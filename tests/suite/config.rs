@@ -331,6 +331,18 @@ fn what_changes_is_told_in_words() {
         (old.replace(":1102", ":1103"), "neighbour C 127.0.0.1:1102 -> 127.0.0.1:1103"),
         (old.replace("\"B\", \"C\"", "\"B\""), "neighbour C removed"),
         (old.replace(":1000", ":1009"), "server.A.client 127.0.0.1:1000 -> 127.0.0.1:1009"),
+        // Where others find A concerns only them, as long as it binds the same address.
+        (
+            old.replace(
+                "\"127.0.0.1:1000\"",
+                "\"a.example:1000\"\nclient_listen = \"127.0.0.1:1000\"",
+            ),
+            "",
+        ),
+        (
+            old.replace("\"127.0.0.1:1000\"", "\"a.example:1000\"\nclient_listen = \"[::]:1000\""),
+            "server.A.client_listen 127.0.0.1:1000 -> [::]:1000",
+        ),
         (
             old.replace(&c, &server("C", 1_002, "plain = true")),
             "neighbour C 127.0.0.1:1102 -> 127.0.0.1:1102, plain",
