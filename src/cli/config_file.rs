@@ -18,24 +18,12 @@ use herd_reactor::UnixNanos;
 /// The topology of one running server.
 #[derive(Debug)]
 pub(super) struct ConfigFile {
-    file: TopologyFile,
-    name: String,
-    terminal: Terminal,
+    pub(super) file: TopologyFile,
+    /// The server's name.
+    pub(super) name: String,
+    pub(super) terminal: Terminal,
     /// The SHA-256 of the topology whose warnings were logged.
-    warned: String,
-}
-
-impl ConfigFile {
-    /// The file of the server `name`, from which `topology` was read.
-    pub(super) fn new(
-        file: &TopologyFile,
-        topology: &Topology,
-        name: &str,
-        terminal: Terminal,
-    ) -> ConfigFile {
-        let (name, warned) = (name.to_owned(), topology.sha256.clone());
-        ConfigFile { file: file.clone(), name, terminal, warned }
-    }
+    pub(super) warned: String,
 }
 
 impl ConfigReader for ConfigFile {

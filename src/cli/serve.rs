@@ -137,9 +137,8 @@ fn serve(
     if let Some(network) = places.network {
         member = member.with_network(network);
     }
-    if let Some(fallback) = places.fallback {
-        member = member.with_fallback(fallback);
-    }
+    member.place_queries.fallback = places.fallback;
+    member.peer_tls = peer_tls.map(Box::new);
     if let Some(folder) = &topology.status_folder {
         must_take_files(file, topology, "status", folder)?;
         // If other users could write to the folder, they could replace the socket.
@@ -149,10 +148,8 @@ fn serve(
             Failure::new(Exit::CannotCreate, what)
         })?;
     }
-    if let Some(peer_tls) = peer_tls {
-        member = member.with_peer_tls(peer_tls);
-    }
-    let reader = ConfigFile::new(file, topology, name, terminal);
+    let (name_to_read, warned) = (name.clone(), topology.sha256.clone());
+    let reader = ConfigFile { file: file.clone(), name: name_to_read, terminal, warned };
     member = member.with_config_reader(Box::new(reader));
     if let Some(settings) = &topology.journal {
         let mut stops = || {

@@ -49,7 +49,7 @@ pub struct Prepared {
 #[derive(Debug)]
 pub(super) struct ConfigState {
     pub(super) in_force: ServerView,
-    /// How it is read again; `None`: it cannot be.
+    /// How it is read again; `None`: it never changes.
     pub(super) reader: Option<Box<dyn ConfigReader>>,
     /// Of the file that was applied last.
     pub(super) sha256: String,

@@ -28,7 +28,8 @@ impl Shared for Member {
             Signal::Hangup => self.hung_up(core),
             Signal::User1 => log_file::reopen(),
             Signal::User2 => self.begin_lame_duck(core),
-            Signal::Interrupt | Signal::Terminate => self.stop(core, signal),
+            Signal::Interrupt => self.stop(core, "SIGINT"),
+            Signal::Terminate => self.stop(core, "SIGTERM"),
             Signal::Child => {}
         }
     }
@@ -123,13 +124,13 @@ impl Member {
     }
 
     /// Stops the server, and logs the signal that says so.
-    fn stop(&mut self, core: &mut Core<Member>, signal: Signal) {
+    fn stop(&mut self, core: &mut Core<Member>, signal: &str) {
         let (name, drain_ms) = (&self.server.name, self.limits.drain.as_millis());
         let how = match core.is_stopping() {
             true => "ends at once: this is the second signal".to_owned(),
             false => format!("stops, and serves its connections for drain_ms = {drain_ms} at most"),
         };
-        log::info!(event = "stopping", reason:% = signal; "{signal}: {name} {how}");
+        log::info!(event = "stopping", reason = signal; "{signal}: {name} {how}");
         self.begin_drain(core);
     }
 
@@ -167,36 +168,12 @@ impl Member {
         core.limit_hit("ack_wait_ms", limit_ms, replies, "answers sent before a neighbour's ACK");
     }
 
-    /// Reads the certificates again, on SIGHUP, if this server was made without a file to reload. If a file is faulty,
-    /// the old certificates stay in force.
-    pub(super) fn read_certificates(&mut self, core: &mut Core<Member>) {
-        let Some(tls) = &mut self.peer_tls else {
-            return log::info!(
-                "SIGHUP: ignored: [peer_tls] is off, so there are no certificates to reload"
-            );
-        };
-        match tls.read_anew(core.wall()) {
-            Ok(()) => self.use_certificates(core),
-            Err(fault) => {
-                log::error!("SIGHUP: the old certificates stay in force: {}", fault.in_one_line());
-                self.close_distrusted(core);
-            }
-        }
-    }
-
-    /// Logs which certificates were read, and closes the links to neighbours whose certificate they no longer trust.
-    pub(super) fn use_certificates(&mut self, core: &mut Core<Member>) {
+    /// Logs which certificates were read, and closes the links to neighbours whose certificate is no longer valid.
+    pub(super) fn use_certificates(&self, core: &mut Core<Member>) {
         let wall = core.wall();
         let Some(tls) = &self.peer_tls else { return };
         let days = plural(tls.days_left(wall) as usize, "day");
         log::info!("reloaded the certificates; the server's is valid for {days} more");
-        self.close_distrusted(core);
-    }
-
-    /// Closes the links to neighbours whose certificate is no longer valid.
-    pub(super) fn close_distrusted(&self, core: &mut Core<Member>) {
-        let wall = core.wall();
-        let Some(tls) = &self.peer_tls else { return };
         tls.warnings(wall).iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
         for (_, link) in self.neighbours.iter() {
             let Some(conn) = link.conn else { continue };

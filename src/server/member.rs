@@ -61,7 +61,7 @@ pub struct Member {
     /// The neighbours that this server dials.
     pub(super) dials: Dials,
     /// The certificates, if neighbours must authenticate themselves.
-    pub(super) peer_tls: Option<Box<PeerTls>>,
+    pub peer_tls: Option<Box<PeerTls>>,
     /// The journal, if the topology configures one.
     pub(super) persist: Option<Box<Persist>>,
     /// A scratch buffer in which one line is composed. It carries no state: the function that takes it passes the line
@@ -221,20 +221,10 @@ impl Member {
         Member { resolver: dns, pool: Some(Box::new(pool)), ..self }
     }
 
-    /// Adds certificates: from now on neighbours must authenticate themselves.
-    pub fn with_peer_tls(self, peer_tls: PeerTls) -> Member {
-        Member { peer_tls: Some(Box::new(peer_tls)), ..self }
-    }
-
     /// Lets the server reload its configuration, which `reader` reads.
     pub fn with_config_reader(mut self, reader: Box<dyn ConfigReader>) -> Member {
         self.config.reader = Some(reader);
         self
-    }
-
-    /// Adds a fallback source, which answers when the first source fails.
-    pub fn with_fallback(self, fallback: Box<dyn Source>) -> Member {
-        Member { place_queries: self.place_queries.with_fallback(fallback), ..self }
     }
 
     /// The limits of `topology` that the reactor enforces.

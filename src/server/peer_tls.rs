@@ -13,7 +13,7 @@
 //! certificate belongs: exactly one of its DNS names must be the name `NAME.HERD` of a neighbour, byte for byte, as
 //! names of servers are compared everywhere. Its other names, above all its CN, mean nothing.
 //!
-//! Reading blocks, on a few small files, at the start and once for each SIGHUP. If a file cannot be used, the
+//! Reading blocks, on a few small files, at the start and once for each reload. If a file cannot be used, the
 //! certificates read before stay in force.
 
 use crate::config::{Diagnostic, Limits, PeerTlsSettings, certificate_name};
@@ -165,12 +165,6 @@ impl PeerTls {
     /// How often the files have been reloaded since the start.
     pub(super) fn generation(&self) -> u32 {
         self.generation
-    }
-
-    /// Reads the files again, and leaves everything unchanged if one of them is faulty.
-    pub(super) fn read_anew(&mut self, wall: UnixNanos) -> Result<(), Box<Diagnostic>> {
-        self.replace_by(PeerTls::read(&self.settings, &self.herd, &self.name, wall)?);
-        Ok(())
     }
 
     /// Replaces the certificates by those of `new`. Returns whether these are others. A handshake that is under way must

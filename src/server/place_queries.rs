@@ -53,16 +53,7 @@ pub trait AsksPlaces: Shared<Message: From<Answered>> {
 
 /// The answer to the question with this ticket, posted to the connection that asked.
 #[derive(Clone, Debug)]
-pub struct Answered(pub Ticket, pub SharedAnswer, pub AnswerOrigin);
-
-/// Where an answer comes from, for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AnswerOrigin {
-    /// The name of the source.
-    pub source: &'static str,
-    /// Whether the answer to an earlier question was used.
-    pub is_cached: bool,
-}
+pub struct Answered(pub Ticket, pub SharedAnswer);
 
 /// Limits on questions to the source of places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +92,8 @@ pub struct PlaceQueries {
     /// The source that replaces this one when all questions that were put to it are answered, at the latest after their
     /// deadline. Meanwhile further questions wait.
     pub(super) next: Option<Box<PlacesInUse>>,
-    /// The source that answers when `source` fails.
-    fallback: Option<Box<dyn Source>>,
+    /// The source that answers at once when `source` fails.
+    pub fallback: Option<Box<dyn Source>>,
     pub(super) limits: PlaceQueryLimits,
     open: BTreeMap<Ticket, PlaceQuery>,
     /// The questions in `open` that were not put to the source yet, in the order of their tickets.
@@ -164,11 +155,6 @@ impl PlaceQueries {
         }
     }
 
-    /// Adds a fallback source, which answers at once when the first source fails.
-    pub fn with_fallback(self, fallback: Box<dyn Source>) -> PlaceQueries {
-        PlaceQueries { fallback: Some(fallback), ..self }
-    }
-
     /// Begins to use the next source, if there is one and no question waits for the present one. Returns the next
     /// source's network; the caller then calls [`ask_next`](PlaceQueries::ask_next).
     pub(super) fn take_next(&mut self) -> Option<Option<Network>> {
@@ -189,15 +175,15 @@ impl PlaceQueries {
         self.open.is_empty()
     }
 
-    /// Counts and posts an answer.
+    /// Counts and posts an answer of the source with the name `source`.
     fn post<S: AsksPlaces>(
         &mut self,
         core: &mut Core<S>,
         (asker, asked): Asker,
+        source: &'static str,
         answered: Answered,
     ) {
-        let Answered(_, answer, origin) = &answered;
-        *self.answers.entry((origin.source, answer.status(1))).or_default() += 1;
+        *self.answers.entry((source, answered.1.status(1))).or_default() += 1;
         self.durations.add(core.now() - asked);
         core.post(asker, answered.into());
     }
@@ -231,44 +217,38 @@ impl PlaceQueries {
     ) -> Ticket {
         self.last_ticket += 1;
         let (ticket, asker) = (Ticket(self.last_ticket), (asker, core.now()));
+        let source = self.source.name();
         if self.has_room() {
             match self.put(core.now(), ticket, &query) {
-                Some((answer, origin)) => self.post(core, asker, Answered(ticket, answer, origin)),
+                Some(answer) => self.post(core, asker, source, Answered(ticket, answer)),
                 None => self.open(core, ticket, asker),
             }
         } else if self.queue.len() < self.limits.queue {
             self.open(core, ticket, asker);
             self.queue.insert(ticket, query);
         } else {
-            let (name, max) = (self.source.name(), self.limits.queue);
-            let value = format_args!("{max}: {name}");
+            let max = self.limits.queue;
+            let value = format_args!("{max}: {source}");
             core.limit_hit("places.queue", value, 1, "questions refused");
             let failure = SearchFailure {
                 status: SearchStatus::OverQueryLimit,
                 message: "Query limit reached; retry later.".to_owned(),
             };
             let answer = Arc::new(Answer::Failed(failure));
-            self.post(core, asker, Answered(ticket, answer, self.origin()));
+            self.post(core, asker, source, Answered(ticket, answer));
         }
         ticket
     }
 
     /// Puts a question to the source. Returns `None` if the answer comes later.
-    fn put(
-        &mut self,
-        now: Moment,
-        ticket: Ticket,
-        query: &Query,
-    ) -> Option<(SharedAnswer, AnswerOrigin)> {
+    fn put(&mut self, now: Moment, ticket: Ticket, query: &Query) -> Option<SharedAnswer> {
         let fetch = match self.source.nearby(ticket, query) {
-            Progress::Answered(answer) => return Some((Arc::new(answer), self.origin())),
+            Progress::Answered(answer) => return Some(Arc::new(answer)),
             Progress::Waiting => return None,
             Progress::Fetch(fetch) => fetch,
         };
         match self.kept.get(&fetch.flight) {
-            Some((until, answer)) if *until > now => {
-                return Some((answer.clone(), AnswerOrigin { is_cached: true, ..self.origin() }));
-            }
+            Some((until, answer)) if *until > now => return Some(answer.clone()),
             _ => {}
         }
         match self.flights.get_mut(&fetch.flight) {
@@ -283,11 +263,6 @@ impl PlaceQueries {
             }
         }
         None
-    }
-
-    /// The origin of an answer that the source has just given.
-    fn origin(&self) -> AnswerOrigin {
-        AnswerOrigin { source: self.source.name(), is_cached: false }
     }
 
     fn open<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket, asker: Asker) {
@@ -390,13 +365,13 @@ impl PlaceQueries {
     fn settle<S: AsksPlaces>(&mut self, core: &mut Core<S>, key: &[u8], answer: Answer) {
         let Some(flight) = self.flights.remove(key) else { return };
         let (answer, source) = self.or_instead(answer, &flight);
-        let (answer, origin) = (Arc::new(answer), AnswerOrigin { source, is_cached: false });
+        let answer = Arc::new(answer);
         if let (Some(keep), Answer::Found(_) | Answer::Listed(_)) = (flight.fetch.keep, &*answer) {
             self.keep(core.now(), key, keep, answer.clone());
         }
         for ticket in flight.tickets {
             if let Some(place_query) = self.close(core, ticket) {
-                self.post(core, place_query.asker, Answered(ticket, answer.clone(), origin));
+                self.post(core, place_query.asker, source, Answered(ticket, answer.clone()));
             }
         }
         self.ask_next(core);
@@ -429,7 +404,8 @@ impl PlaceQueries {
     /// The source has answered `ticket`. If its connection is gone, the answer is dropped.
     pub fn answered<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket, answer: Answer) {
         let Some(place_query) = self.close(core, ticket) else { return };
-        self.post(core, place_query.asker, Answered(ticket, Arc::new(answer), self.origin()));
+        let source = self.source.name();
+        self.post(core, place_query.asker, source, Answered(ticket, Arc::new(answer)));
         self.ask_next(core);
     }
 
@@ -473,10 +449,10 @@ impl PlaceQueries {
     pub(super) fn ask_next<S: AsksPlaces>(&mut self, core: &mut Core<S>) {
         while self.has_room() {
             let Some((ticket, query)) = self.queue.pop_first() else { return };
-            if let Some((answer, origin)) = self.put(core.now(), ticket, &query)
+            if let Some(answer) = self.put(core.now(), ticket, &query)
                 && let Some(place_query) = self.close(core, ticket)
             {
-                self.post(core, place_query.asker, Answered(ticket, answer, origin));
+                self.post(core, place_query.asker, self.source.name(), Answered(ticket, answer));
             }
         }
     }

@@ -27,22 +27,15 @@ use herd_reactor::Core;
 impl Member {
     /// Reloads the configuration on SIGHUP, or stops if the signal came because the terminal was closed.
     pub(super) fn hung_up(&mut self, core: &mut Core<Member>) {
-        match &self.config.reader {
-            None => {
-                log_file::reopen();
-                self.read_certificates(core);
+        if self.config.reader.as_ref().is_some_and(|reader| reader.terminal_has_closed()) {
+            log::info!("SIGHUP: the terminal was closed");
+            // The shell may send the signal once more.
+            if !core.is_stopping() {
+                self.begin_drain(core);
             }
-            Some(reader) if reader.terminal_has_closed() => {
-                log::info!("SIGHUP: the terminal was closed");
-                // The shell may send the signal once more.
-                if !core.is_stopping() {
-                    self.begin_drain(core);
-                }
-            }
-            Some(_) => {
-                log_file::reopen();
-                self.reload(core, false, "SIGHUP");
-            }
+        } else {
+            log_file::reopen();
+            self.reload(core, false, "SIGHUP");
         }
     }
 
@@ -62,9 +55,10 @@ impl Member {
         let ConfigState { in_force, reader, changes, .. } = &mut self.config;
         changes.clear();
         // A link that a lame duck closes cannot come back, because its ports are closed.
-        let is_ending = matches!(self.phase, ServerPhase::LameDuck | ServerPhase::Draining);
-        let reader = reader.as_mut().filter(|_| !is_ending);
-        let reader = reader.ok_or_else(|| vec!["the server is ending".to_owned()])?;
+        if matches!(self.phase, ServerPhase::LameDuck | ServerPhase::Draining) {
+            return Err(vec!["the server is ending".to_owned()]);
+        }
+        let Some(reader) = reader else { return Ok(()) };
         let prepared = reader.read(in_force, &self.herd_name, core.wall())?;
         let has = |part: &str| prepared.changes.iter().any(|it| it.name.starts_with(part));
         let in_words = |is_live| {

@@ -20,7 +20,6 @@ pub use self::mio::MioIo;
 
 use crate::{ConnId, Moment, PortId, UnixNanos};
 use rustix::io::Errno;
-use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
@@ -165,20 +164,6 @@ pub enum Signal {
     User2,
     /// SIGCHLD: a child process has ended.
     Child,
-}
-
-impl fmt::Display for Signal {
-    /// Writes the signal's name: `SIGTERM`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Signal::Interrupt => "SIGINT",
-            Signal::Terminate => "SIGTERM",
-            Signal::Hangup => "SIGHUP",
-            Signal::User1 => "SIGUSR1",
-            Signal::User2 => "SIGUSR2",
-            Signal::Child => "SIGCHLD",
-        })
-    }
 }
 
 /// Whether a call failed because the process or the system has run out of descriptors or memory. The connection is

@@ -13,7 +13,7 @@ use crate::log::{Direction, Escaped, WHATSAT, plural};
 use crate::places::{Answer, Ticket};
 use crate::replication::acks::Batch;
 use crate::server::member::{Cx, LogName, Member, Message, log_line};
-use crate::server::place_queries::{AnswerOrigin, Answered, SharedAnswer};
+use crate::server::place_queries::{Answered, SharedAnswer};
 use crate::wire::command::Whatsat;
 use herd_reactor::{Core, Moment};
 use std::collections::VecDeque;
@@ -51,7 +51,7 @@ enum Awaited {
         /// The AT line, with its end.
         head: Vec<u8>,
         bound: usize,
-        answer: Option<(SharedAnswer, AnswerOrigin)>,
+        answer: Option<SharedAnswer>,
         question: Option<Box<LoggedWhatsat>>,
     },
     /// A neighbour's acknowledgement of the reports to which the replies behind this entry belong.
@@ -108,8 +108,8 @@ impl ReplyQueue {
             match (&mut waiting.what, message) {
                 (
                     Awaited::Places { ticket, answer, .. },
-                    Message::Answered(Answered(answered, found, origin)),
-                ) if ticket == answered => *answer = Some((Arc::clone(found), *origin)),
+                    Message::Answered(Answered(answered, found)),
+                ) if ticket == answered => *answer = Some(Arc::clone(found)),
                 (Awaited::Neighbour { batch, is_given }, Message::Released(released))
                     if batch == released =>
                 {
@@ -123,12 +123,10 @@ impl ReplyQueue {
     /// Writes the oldest entry, if its wait is over, and the replies behind it. Returns whether it did.
     pub(super) fn write_next(&mut self, cx: &mut Cx<'_>) -> bool {
         let Some(first) = self.take_over() else { return false };
-        if let Awaited::Places { head, bound, answer: Some((answer, origin)), question, .. } =
-            &first.what
-        {
+        if let Awaited::Places { head, bound, answer: Some(answer), question, .. } = &first.what {
             let bytes = write_places(cx, head, *bound, answer);
             if let Some(question) = question {
-                question.answered(cx, answer, *origin, bytes);
+                question.answered(cx, answer, bytes);
             }
         }
         let end = self.written + first.after;
@@ -203,8 +201,7 @@ impl LoggedWhatsat {
         })
     }
 
-    fn answered(&self, cx: &Cx<'_>, answer: &Answer, origin: AnswerOrigin, bytes: usize) {
-        let AnswerOrigin { source, is_cached } = origin;
+    fn answered(&self, cx: &Cx<'_>, answer: &Answer, bytes: usize) {
         let (status, places) = (answer.status(self.bound), answer.count(self.bound));
         let ms = ((cx.core.now() - self.since).as_secs_f64() * 10_000.0).round() / 10.0;
         let (name, address, client) = self.names(cx);
@@ -212,9 +209,9 @@ impl LoggedWhatsat {
             target: WHATSAT,
             event = "whatsat", conn:% = name, address:% = address, client:% = client,
             radius:% = Escaped(&self.radius), count = self.bound, status = status, places = places,
-            source = source, cached = is_cached, ms = ms, bytes = bytes;
-            "{name},{address}: WHATSAT {client} {} {}: {status}, {}, {bytes} bytes, from {source}{}, {ms} ms",
-            Escaped(&self.radius), self.bound, plural(places, "place"), if is_cached { " (cached)" } else { "" },
+            ms = ms, bytes = bytes;
+            "{name},{address}: WHATSAT {client} {} {}: {status}, {}, {bytes} bytes, {ms} ms",
+            Escaped(&self.radius), self.bound, plural(places, "place"),
         );
     }
 

@@ -684,7 +684,7 @@ fn a_certificate_that_has_expired_at_sighup_leaves_the_old_one_in_use_and_is_log
     hang_up(&mut cluster, "Bolden");
     let text = log.text();
     for part in [
-        "SIGHUP: the old certificates stay in force: ",
+        "SIGHUP: refused, nothing has changed: ",
         "Bolden.pem has expired, on Tue, 01 Nov 2016 00:00:00 GMT",
         // The simulated time is long before this program was built.
         "set the clock: this machine's clock shows Thu, 17 Nov 2016",

@@ -36,9 +36,10 @@ use self::memory_disk::{MemoryDisk, SharedDisk};
 use self::outside::Answerer;
 use herd_reactor::testing::{MemoryIo, MemoryOptions, Segment, SegmentKind};
 use herd_reactor::{Io, Moment, Reactor, ReactorLimits, UnixNanos};
-use places_herd::config::Topology;
+use places_herd::config::{ServerView, Topology};
 use places_herd::journal::{JournalSettings, OpenError, Replayed};
 use places_herd::places::{Progress, Query, Source, Ticket};
+use places_herd::server::config_state::{ConfigReader, Prepared};
 use places_herd::server::member::Member;
 use places_herd::server::network::Network;
 use places_herd::server::peer_tls::PeerTls;
@@ -94,6 +95,34 @@ pub(crate) fn topology(servers: &str, limits: &str) -> String {
 pub(crate) fn sealed(servers: &str, folder: &Path, limits: &str) -> String {
     let text = topology(servers, limits).replacen("insecure_peers = true\n", "", 1);
     format!("{text}[peer_tls]\nfolder = '{}'\n", folder.display())
+}
+
+/// The topology of the server with this name, which does not change; its certificates are read again at SIGHUP.
+#[derive(Debug)]
+struct Certificates(Topology, String);
+
+impl ConfigReader for Certificates {
+    fn read(
+        &mut self,
+        _: &ServerView,
+        herd: &str,
+        wall: UnixNanos,
+    ) -> Result<Prepared, Vec<String>> {
+        let Certificates(topology, name) = self;
+        let read = |settings| PeerTls::read(settings, herd, name, wall);
+        let peer_tls = topology.peer_tls.as_ref().map(read).transpose();
+        Ok(Prepared {
+            topology: topology.clone(),
+            changes: Vec::new(),
+            places: None,
+            peer_tls: peer_tls.map_err(|fault| vec![fault.in_one_line()])?,
+            connections_max: usize::MAX,
+        })
+    }
+
+    fn terminal_has_closed(&self) -> bool {
+        false
+    }
 }
 
 /// The servers, the outside, and the cables between them; see the head of this file.
@@ -308,7 +337,8 @@ impl Cluster {
 
     /// Starts the server `name` with places from `source`.
     pub(crate) fn start_with(&mut self, name: &str, source: Box<dyn Source>) {
-        self.start_as(name, source, |member| member);
+        let member = self.born(name, source);
+        self.join(name, member);
     }
 
     /// Starts the server `name` with places from `source`, which uses `network`.
@@ -383,7 +413,10 @@ impl Cluster {
         let mut member = member;
         if let Some(settings) = &self.topology.peer_tls {
             let read = PeerTls::read(settings, &self.topology.herd, name, io.wall());
-            member = member.with_peer_tls(read.unwrap_or_else(|fault| panic!("{fault}")));
+            let peer_tls = read.unwrap_or_else(|fault| panic!("{fault}"));
+            member.peer_tls = Some(Box::new(peer_tls));
+            let certificates = Certificates(self.topology.clone(), name.to_owned());
+            member = member.with_config_reader(Box::new(certificates));
         }
         let limits = Member::reactor_limits(&self.topology);
         let mut reactor = Reactor::new(io, member, limits);

@@ -34,24 +34,23 @@ fn send_itself_sigterm() {
 #[test]
 fn sigusr1_is_told() {
     in_its_own_process("kernel::sigusr1_is_told", || {
-        send_itself(rustix::process::Signal::USR1, Signal::User1, "SIGUSR1");
+        send_itself(rustix::process::Signal::USR1, Signal::User1);
     });
 }
 
 #[test]
 fn sigusr2_is_told() {
     in_its_own_process("kernel::sigusr2_is_told", || {
-        send_itself(rustix::process::Signal::USR2, Signal::User2, "SIGUSR2");
+        send_itself(rustix::process::Signal::USR2, Signal::User2);
     });
 }
 
-fn send_itself(sent: rustix::process::Signal, told: Signal, name: &str) {
+fn send_itself(sent: rustix::process::Signal, told: Signal) {
     let io = MioIo::new(&[Signal::User1, Signal::User2]).unwrap();
     let mut stage = Stage::over(io, ReactorLimits::default());
     stage.core().call_later(MS, move |_: &mut Scene, _| kill_process(getpid(), sent).unwrap());
     stage.reactor.run().unwrap();
     assert_eq!(stage.scene().said(), [format!("{told:?}")]);
-    assert_eq!(told.to_string(), name);
 }
 
 #[test]
