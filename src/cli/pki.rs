@@ -233,7 +233,8 @@ impl Revoke {
             let what = "is from an authority other than that of ca.key, so a list signed with ca.key does not revoke it";
             return Err(config(format!("{} {what}", certificate.display())));
         }
-        folder.write_revoked(&list)?;
+        let pem = list.pem().map_err(|e| cannot("make a list", e))?;
+        replace(&folder.file("revoked.crl"), &pem)?;
         // The files are renamed, so that a new certificate can be issued for the name.
         let aside = folder.aside(&self.name, "revoked")?;
         for end in ["pem", "key"] {
@@ -388,11 +389,6 @@ impl PkiFolder {
                 Ok((revoked.serial_number.to_vec(), since))
             })
             .collect()
-    }
-
-    fn write_revoked(&self, list: &CertificateRevocationList) -> Result<(), Failure> {
-        let pem = list.pem().map_err(|e| cannot("make a list", e))?;
-        replace(&self.file("revoked.crl"), &pem)
     }
 }
 

@@ -133,17 +133,6 @@ impl UpArgs {
     }
 }
 
-/// Sends `signal` to those of `servers` that run.
-fn signal<'s>(
-    servers: impl Iterator<Item = &'s SupervisedServer>,
-    signal: rustix::process::Signal,
-) {
-    for child in servers.filter_map(|kept| kept.child.as_ref()) {
-        // The child has not been reaped, so its id is still its own, and kill cannot fail.
-        let _ = kill_process(Pid::from_child(child), signal);
-    }
-}
-
 /// Fails if one of these servers runs already, because a second one could only find its ports in use. Another `up`
 /// waits here until the folder that is returned, which is locked, is dropped.
 fn must_not_run(topology: &Topology, servers: &[&Server]) -> Result<Option<File>, Failure> {
@@ -245,10 +234,18 @@ impl SupervisedServer {
         Some(ended)
     }
 
+    /// Sends `signal` to its process, if it runs.
+    fn signal(&self, signal: rustix::process::Signal) {
+        if let Some(child) = &self.child {
+            // The child has not been reaped, so its id is still its own, and kill cannot fail.
+            let _ = kill_process(Pid::from_child(child), signal);
+        }
+    }
+
     /// Passes SIGHUP on, if that is due.
     fn reload(&mut self) {
         if self.listens && mem::take(&mut self.is_to_reload) {
-            signal(std::iter::once(&*self), rustix::process::Signal::HUP);
+            self.signal(rustix::process::Signal::HUP);
         }
     }
 }
@@ -356,7 +353,7 @@ impl Up {
                     Some(_) => kept.removed = None,
                     None if kept.removed.is_none() => {
                         (kept.removed, kept.last) = (Some(core.now()), None);
-                        signal(std::iter::once(&*kept), rustix::process::Signal::TERM);
+                        kept.signal(rustix::process::Signal::TERM);
                     }
                     None => {}
                 }
@@ -370,7 +367,7 @@ impl Up {
         core.call_later(patience, move |up, core| {
             let is_late = |since: Moment| core.now() - since >= patience;
             let late = up.servers.iter().filter(|kept| kept.removed.is_some_and(is_late));
-            signal(late, rustix::process::Signal::KILL);
+            late.for_each(|kept| kept.signal(rustix::process::Signal::KILL));
         });
         self.reload_when_removed(core);
     }
@@ -462,7 +459,7 @@ impl Up {
 
     fn send(&self, what: &str, signal: rustix::process::Signal) {
         print_line(what);
-        self::signal(self.servers.iter(), signal);
+        self.servers.iter().for_each(|kept| kept.signal(signal));
     }
 
     fn stop_when_alone(&mut self, core: &mut Core<Up>) {
