@@ -130,7 +130,7 @@ fn check_certificates(
     for server in here {
         match PeerTls::read(settings, &topology.herd, &server.name, wall) {
             Ok(tls) => {
-                let (own, authority) = (tls.days_left(wall), tls.authority_days_left(wall));
+                let [own, authority] = tls.days_left(wall);
                 let days = plural(own as usize, "day");
                 print_line(&format!("{}: {days} left, its authority {authority}", server.name));
                 let new = tls.warnings(wall).into_iter().filter(|new| !warnings.contains(new));

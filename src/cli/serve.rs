@@ -148,9 +148,12 @@ fn serve(
             Failure::new(Exit::CannotCreate, what)
         })?;
     }
-    let (name_to_read, warned) = (name.clone(), topology.sha256.clone());
-    let reader = ConfigFile { file: file.clone(), name: name_to_read, terminal, warned };
-    member = member.with_config_reader(Box::new(reader));
+    member.config_reader = Some(Box::new(ConfigFile {
+        file: file.clone(),
+        name: name.clone(),
+        terminal,
+        warned: topology.sha256.clone(),
+    }));
     if let Some(settings) = &topology.journal {
         let mut stops = || {
             notify.extend(io.now());

@@ -262,7 +262,7 @@ impl Shared for Up {
             // A server that does not listen yet has just made its log, and the signal could end it.
             Signal::User1 => {
                 let listening = self.servers.iter().filter(|kept| kept.listens);
-                self::signal(listening, rustix::process::Signal::USR1);
+                listening.for_each(|kept| kept.signal(rustix::process::Signal::USR1));
             }
             Signal::User2 => {}
         }

@@ -22,7 +22,7 @@ const FILE_KEYS: [&str; 3] = ["file", "key_file", "ca_file"];
 
 /// The part of a topology that concerns one server: each value by its name, such as `limits.connections`,
 /// `server.Alford.client` or `neighbour Parker`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerView(BTreeMap<String, ViewedValue>);
 
 /// A value as text, whether a running server can adopt another one, and the end of its key's name.

@@ -378,14 +378,9 @@ impl<S: Shared> Core<S> {
         self.inbox.push_back(Posted::StopTrying(connector));
     }
 
-    /// The limits of this reactor.
-    pub fn limits(&self) -> ReactorLimits {
-        self.limits
-    }
-
-    /// Replaces the limits. A wait that has begun keeps its deadline.
-    pub fn set_limits(&mut self, limits: ReactorLimits) {
-        self.limits = limits;
+    /// Replaces the limits, and returns the old ones. A wait that has begun keeps its deadline.
+    pub fn set_limits(&mut self, limits: ReactorLimits) -> ReactorLimits {
+        std::mem::replace(&mut self.limits, limits)
     }
 
     /// Marks the connection `id` as good: after its loss the connector starts again with its first delay.

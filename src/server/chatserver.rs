@@ -13,7 +13,7 @@ mod replies;
 
 use self::replies::{LoggedWhatsat, NAME, ReplyQueue};
 use super::counters::Door;
-use super::member::{Cx, LogName, Member, Message, limit_closes, log_line};
+use super::member::{Cx, Member, Message, limit_closes, log_line, log_name};
 use super::pace::Pace;
 use crate::config::{Limits, Seconds};
 use crate::log::Direction;
@@ -53,7 +53,7 @@ impl Factory<Member> for ChatserverFactory {
             cx.core.limit_hit("connections_per_address", value, 1, "clients turned away");
             return None;
         }
-        let name = LogName::new(NAME, cx.id);
+        let name = log_name(NAME, cx.id);
         log::info!(event = "connected", conn:% = name, address:% = peer; "{name},{peer}: connected");
         let idle = limits.idle_client.map(|limit| cx.core.timer_later(cx.id, limit));
         let is_paced = idle.is_some() || limits.commands_per_second.is_some();
@@ -154,7 +154,7 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn line_length_exceeded(&mut self, cx: &mut Cx<'_>, start: &[u8]) -> Flow {
-        let start = cx.state.line_too_long(cx.core, start, &LogName::new(NAME, cx.id));
+        let start = cx.state.line_too_long(cx.core, start, &log_name(NAME, cx.id));
         log_line(cx, NAME, Direction::In, start);
         self.refuse(cx, start, &"the line is too long");
         self.end(cx, Ending::Linger);
@@ -162,7 +162,7 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn line_timed_out(&mut self, cx: &mut Cx<'_>) -> Flow {
-        cx.state.line_timed_out(cx.core, cx.id, &LogName::new(NAME, cx.id));
+        cx.state.line_timed_out(cx.core, cx.id, &log_name(NAME, cx.id));
         Ok(())
     }
 
@@ -215,7 +215,7 @@ impl LineProtocol<Member> for Chatserver {
         }
         cx.state.paces.remove(&cx.id);
         cx.state.counters.closed[Door::Client as usize][why.number()] += 1;
-        let name = LogName::new(NAME, cx.id);
+        let name = log_name(NAME, cx.id);
         log::info!(event = "disconnected", conn:% = name, reason:% = why; "{name}: disconnected: {why}");
     }
 }
@@ -319,7 +319,7 @@ impl Chatserver {
 
     /// Replies `? ` and a copy of the line, as the specification demands and the original servers do.
     fn refuse(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &dyn std::fmt::Display) {
-        log::debug!("{}: refused: {why}", LogName::new(NAME, cx.id));
+        log::debug!("{}: refused: {why}", log_name(NAME, cx.id));
         cx.state.counters.command(Door::Client, line, true);
         let mut reply = std::mem::take(&mut cx.state.scratch);
         reply.clear();
@@ -381,7 +381,7 @@ impl Chatserver {
         debug_assert!(pace.pause.is_none(), "no command is delivered while reading is paused");
         pace.pause = Some(cx.core.timer_later(cx.id, time));
         let per_second = cx.state.limits.commands_per_second.unwrap_or_default();
-        let value = format_args!("{per_second}, reached by {}", LogName::new(NAME, cx.id));
+        let value = format_args!("{per_second}, reached by {}", log_name(NAME, cx.id));
         cx.core.limit_hit("commands_per_second", value, 1, "pauses in reading");
         self.pause_or_resume(cx);
     }
@@ -394,7 +394,7 @@ impl Chatserver {
         // A client that waits for us is not idle.
         let waits = self.queue.is_some() || pace.pause.is_some();
         if left.is_zero() && !waits {
-            let who = LogName::new(NAME, cx.id);
+            let who = log_name(NAME, cx.id);
             limit_closes(cx.core, "idle_client_ms", &limit.as_millis(), &who);
             return cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("a command")));
         }

@@ -46,11 +46,9 @@ pub struct Prepared {
 }
 
 /// The configuration in force, and the outcome of the last attempt to reload it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ConfigState {
     pub(super) in_force: ServerView,
-    /// How it is read again; `None`: it never changes.
-    pub(super) reader: Option<Box<dyn ConfigReader>>,
     /// Of the file that was applied last.
     pub(super) sha256: String,
     pub(super) loaded_at: UnixNanos,
@@ -68,13 +66,8 @@ impl ConfigState {
     pub(super) fn of(topology: &Topology, name: &str) -> Option<ConfigState> {
         Some(ConfigState {
             in_force: topology.view_of(name)?,
-            reader: None,
             sha256: topology.sha256.clone(),
-            loaded_at: UnixNanos::default(),
-            last_attempt: UnixNanos::default(),
-            changes: Vec::new(),
-            restart_pending: Vec::new(),
-            errors: Vec::new(),
+            ..ConfigState::default()
         })
     }
 

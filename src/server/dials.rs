@@ -7,7 +7,7 @@ use crate::replication::NeighbourId;
 use herd_reactor::Backoff;
 use std::collections::BTreeMap;
 
-/// The neighbours that this server dials or has dialled.
+/// The neighbours that this server dials.
 pub(super) type Dials = BTreeMap<NeighbourId, Dial>;
 
 /// One neighbour that this server dials.
@@ -16,7 +16,7 @@ pub(super) struct Dial {
     pub(super) backoff: Backoff,
     /// How many attempts have failed since the last connection.
     pub(super) failures: u64,
-    /// The number of the latest attempt. What an earlier one still tells changes nothing.
+    /// The number of the latest attempt, of all that this server makes. What an earlier one still tells changes nothing.
     pub(super) number: u64,
     pub(super) stage: DialStage,
 }
@@ -24,8 +24,6 @@ pub(super) struct Dial {
 /// What the latest attempt waits for.
 #[derive(Debug)]
 pub(super) enum DialStage {
-    /// Nothing: the neighbour is not dialled any more.
-    Stopped,
     /// The timer of the next attempt, or the loss of the connection.
     Idle,
     /// The lookup of the neighbour's host name.

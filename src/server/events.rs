@@ -172,7 +172,7 @@ impl Member {
     pub(super) fn use_certificates(&self, core: &mut Core<Member>) {
         let wall = core.wall();
         let Some(tls) = &self.peer_tls else { return };
-        let days = plural(tls.days_left(wall) as usize, "day");
+        let days = plural(tls.days_left(wall)[0] as usize, "day");
         log::info!("reloaded the certificates; the server's is valid for {days} more");
         tls.warnings(wall).iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
         for (_, link) in self.neighbours.iter() {

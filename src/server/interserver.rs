@@ -36,7 +36,7 @@ pub use factories::InterserverFactory;
 
 use self::link_state::{LinkState, LinkStep, PeerProof};
 use super::counters::Door;
-use super::member::{Cx, LogName, Member, Message, limit_closes, log_line};
+use super::member::{Cx, Member, Message, limit_closes, log_line, log_name};
 use crate::log::{Direction, Party};
 use crate::replication::NeighbourId;
 use crate::table::{ClientKey, MergeOutcome, ReportOrigin};
@@ -295,7 +295,7 @@ impl LineProtocol<Member> for Interserver {
     }
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
-        let (conn, who) = (LogName::new(NAME, cx.id), self.who(cx));
+        let (conn, who) = (log_name(NAME, cx.id), self.who(cx));
         log::info!(event = "disconnected", conn:% = conn, reason:% = why; "{who}: disconnected: {why}");
         if let (CloseReason::ConnectionLost(e), Some(limit)) =
             (why, cx.state.limits.link_user_timeout)
@@ -482,7 +482,7 @@ impl Interserver {
 
     /// The connection's name in the log, with the neighbour's name once that is known, else with its address.
     fn who(&self, cx: &Cx<'_>) -> String {
-        let name = LogName::new(NAME, cx.id);
+        let name = log_name(NAME, cx.id);
         match self.link_state {
             LinkState::Dialled(id) | LinkState::Linked(id) => {
                 format!("{name},{}", cx.state.neighbours.get(id).server.name)

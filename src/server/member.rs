@@ -27,7 +27,7 @@ use crate::wire::command::CommandLimits;
 use crate::wire::stamp::Stamp;
 use herd_reactor::{CloseReason, ConnId, Context, Core, Moment, PortId, UnixNanos};
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,6 +60,8 @@ pub struct Member {
     pub(super) resolver: DnsClient,
     /// The neighbours that this server dials.
     pub(super) dials: Dials,
+    /// The number of attempts to connect to a neighbour so far.
+    pub(super) dial_attempts: u64,
     /// The certificates, if neighbours must authenticate themselves.
     pub peer_tls: Option<Box<PeerTls>>,
     /// The journal, if the topology configures one.
@@ -81,6 +83,8 @@ pub struct Member {
     pub counters: Counters,
     /// The configuration in force, and the last attempt to reload it.
     pub(super) config: ConfigState,
+    /// How the configuration is read again; `None`: it never changes.
+    pub config_reader: Option<Box<dyn ConfigReader>>,
     pub(super) log_timer_is_set: bool,
     pub(super) minute_timer_is_set: bool,
     /// The client port and the peer port, while they are open.
@@ -198,6 +202,7 @@ impl Member {
             pool: None,
             resolver: DnsClient::new(DnsOptions::default()),
             dials: Dials::new(),
+            dial_attempts: 0,
             peer_tls: None,
             persist: None,
             scratch: Vec::new(),
@@ -207,6 +212,7 @@ impl Member {
             phase: ServerPhase::Starting,
             counters: Counters::default(),
             config,
+            config_reader: None,
             limits,
             log_timer_is_set: false,
             minute_timer_is_set: false,
@@ -219,12 +225,6 @@ impl Member {
     pub fn with_network(self, network: Network) -> Member {
         let Network { dns, pool } = network;
         Member { resolver: dns, pool: Some(Box::new(pool)), ..self }
-    }
-
-    /// Lets the server reload its configuration, which `reader` reads.
-    pub fn with_config_reader(mut self, reader: Box<dyn ConfigReader>) -> Member {
-        self.config.reader = Some(reader);
-        self
     }
 
     /// The limits of `topology` that the reactor enforces.
@@ -370,39 +370,8 @@ impl From<UnixNanos> for Stamp {
 }
 
 /// The name of a connection in the log, after Twisted's `logstr`: `Chatserver,12`.
-/// [`Party::Numbered`] is written the same way.
-pub(super) struct LogName {
-    bytes: [u8; 32],
-    length: usize,
-}
-
-impl LogName {
-    pub(super) fn new(protocol: &str, id: ConnId) -> LogName {
-        let mut name = LogName { bytes: [0; 32], length: 0 };
-        // A protocol's name is one of our own words, and a number has ten digits at most.
-        let _ = write!(name, "{protocol},{}", id.generation());
-        name
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
-impl fmt::Write for LogName {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.length + text.len();
-        let room = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
-        room.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
-    }
-}
-
-impl fmt::Display for LogName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(self.as_bytes()))
-    }
+pub(super) fn log_name(protocol: &'static str, id: ConnId) -> Party<'static> {
+    Party::Numbered(protocol, id.generation())
 }
 
 /// Logs that the limit `key` closes the connection named `who`. Thousands of connections may reach a limit at once, so
@@ -427,6 +396,5 @@ pub(super) fn log_line(cx: &Cx<'_>, protocol: &'static str, direction: Direction
 /// Is a function of its own, so that a server without these lines pays only for the question.
 #[inline(never)]
 fn log_traffic(cx: &Cx<'_>, protocol: &'static str, direction: Direction, line: &[u8]) {
-    let party = Party::Numbered(protocol, cx.id.generation());
-    log::traffic(cx.wall().0, party, direction, line);
+    log::traffic(cx.wall().0, log_name(protocol, cx.id), direction, line);
 }

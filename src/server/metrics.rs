@@ -104,15 +104,6 @@ fn reports(counts: [u64; MergeOutcome::COUNT]) -> Value {
     named(&outcomes, [first + newer, same, older, full, late, early])
 }
 
-/// Reads the answers to questions by source and status.
-fn questions(member: &Member) -> Value {
-    let mut answers = json!({});
-    for ((source, status), count) in &member.place_queries.answers {
-        answers[source][status] = (*count).into();
-    }
-    answers
-}
-
 /// Reads the commands by port, kind and result.
 fn commands(member: &Member) -> Value {
     let results = |counts: [_; 2]| named(&["ok", "refused"], counts);
@@ -190,7 +181,7 @@ metrics! {
     /// WHATSATs that wait for their places now.
     "waiting_whatsats", "herd_questions_waiting", "", |m, _| json!(m.place_queries.len());
     /// Answers to WHATSATs, by the source that gave them and their status; each pair from its first answer on.
-    "questions.answers", "herd_questions_total{source=\"*\",status=\"*\"}", "", |m, _| questions(m);
+    "questions.answers", "herd_questions_total{source=\"*\",status=\"*\"}", "", |m, _| json!(m.place_queries.answers);
     /// The time from each WHATSAT to its answer by the loop's clock, which stands still within a turn.
     "questions.duration", "herd_question_duration_seconds", "histogram", |m, _| histogram(&m.place_queries.durations);
     /// Requests to the source of places that failed.

@@ -121,14 +121,9 @@ impl PeerTls {
         })
     }
 
-    /// Whole days until the server's certificate expires.
-    pub fn days_left(&self, wall: UnixNanos) -> u64 {
-        self.own.days_left(wall)
-    }
-
-    /// Whole days until the authority's certificate expires; of several, the one that expires first.
-    pub fn authority_days_left(&self, wall: UnixNanos) -> u64 {
-        self.authority.days_left(wall)
+    /// Whole days until the server's certificate and the authority's expire.
+    pub fn days_left(&self, wall: UnixNanos) -> [u64; 2] {
+        [self.own.days_left(wall), self.authority.days_left(wall)]
     }
 
     /// The time until the server's certificate and the authority's expire; 0 if they have.

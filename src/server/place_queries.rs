@@ -110,7 +110,7 @@ pub struct PlaceQueries {
     /// The time from each question to its answer by the loop's clock: 0 for an answer within the same turn.
     pub durations: Histogram,
     /// The number of answers by source and status.
-    pub answers: BTreeMap<(&'static str, &'static str), u64>,
+    pub answers: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
 }
 
 /// The connection that asked, and when.
@@ -183,7 +183,7 @@ impl PlaceQueries {
         source: &'static str,
         answered: Answered,
     ) {
-        *self.answers.entry((source, answered.1.status(1))).or_default() += 1;
+        *self.answers.entry(source).or_default().entry(answered.1.status(1)).or_default() += 1;
         self.durations.add(core.now() - asked);
         core.post(asker, answered.into());
     }

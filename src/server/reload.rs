@@ -27,7 +27,7 @@ use herd_reactor::Core;
 impl Member {
     /// Reloads the configuration on SIGHUP, or stops if the signal came because the terminal was closed.
     pub(super) fn hung_up(&mut self, core: &mut Core<Member>) {
-        if self.config.reader.as_ref().is_some_and(|reader| reader.terminal_has_closed()) {
+        if self.config_reader.as_ref().is_some_and(|reader| reader.terminal_has_closed()) {
             log::info!("SIGHUP: the terminal was closed");
             // The shell may send the signal once more.
             if !core.is_stopping() {
@@ -52,13 +52,13 @@ impl Member {
     }
 
     fn try_reload(&mut self, core: &mut Core<Member>, strict: bool) -> Result<(), Vec<String>> {
-        let ConfigState { in_force, reader, changes, .. } = &mut self.config;
+        let ConfigState { in_force, changes, .. } = &mut self.config;
         changes.clear();
         // A link that a lame duck closes cannot come back, because its ports are closed.
         if matches!(self.phase, ServerPhase::LameDuck | ServerPhase::Draining) {
             return Err(vec!["the server is ending".to_owned()]);
         }
-        let Some(reader) = reader else { return Ok(()) };
+        let Some(reader) = &mut self.config_reader else { return Ok(()) };
         let prepared = reader.read(in_force, &self.herd_name, core.wall())?;
         let has = |part: &str| prepared.changes.iter().any(|it| it.name.starts_with(part));
         let in_words = |is_live| {
@@ -114,7 +114,7 @@ impl Member {
         }
         if let (Some(tls), Some(new)) = (&mut self.peer_tls, peer_tls) {
             if tls.replace_by(new) {
-                let days = plural(tls.days_left(core.wall()) as usize, "day");
+                let days = plural(tls.days_left(core.wall())[0] as usize, "day");
                 self.config.changes.push(format!("certificates replaced, {days} left"));
             }
             self.use_certificates(core);
@@ -184,7 +184,7 @@ mod tests {
     use crate::config::{KEYS, Key, Reload, ServerView, TOP, ValueType, diff};
     use crate::places::{Progress, Query, Rank, Source, Ticket};
     use herd_reactor::testing::StringTransport;
-    use herd_reactor::{Shared, TurnCounts, UnixNanos};
+    use herd_reactor::{ReactorLimits, Shared, TurnCounts, UnixNanos};
     use std::path::Path;
 
     /// A topology of Welsh, which does not dial its neighbour Alford, in which `key` has `value`.
@@ -294,7 +294,7 @@ mod tests {
         strict: bool,
     ) -> (usize, usize, String) {
         let StringTransport { core, state, .. } = transport;
-        state.config.reader = Some(Box::new(TextReader(text.to_owned())));
+        state.config_reader = Some(Box::new(TextReader(text.to_owned())));
         state.reload(core, strict, "test");
         state.before_poll(core, &TurnCounts::default()).expect("there is no journal");
         let ConfigState { changes, restart_pending, errors, .. } = &state.config;
@@ -305,7 +305,8 @@ mod tests {
     fn shown(transport: &mut StringTransport<Member>) -> String {
         let StringTransport { core, state, .. } = transport;
         state.config = ConfigState::of(&topology(&text(None)), "Welsh").expect("it is there");
-        format!("{:?} {state:?}", core.limits())
+        state.config_reader = None;
+        format!("{:?} {state:?}", core.set_limits(ReactorLimits::default()))
     }
 
     #[test]

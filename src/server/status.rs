@@ -11,7 +11,7 @@
 
 use super::counters::Door;
 use super::health::unhealthy;
-use super::member::{Cx, LogName, Member, limit_closes};
+use super::member::{Cx, Member, limit_closes, log_name};
 use super::metrics::{METRICS, NEIGHBOUR_METRICS};
 use crate::log;
 use crate::wire::command::write_refusal;
@@ -78,13 +78,13 @@ impl LineProtocol<Member> for StatusProtocol {
     }
 
     fn line_length_exceeded(&mut self, cx: &mut Cx<'_>, _start: &[u8]) -> Flow {
-        limit_closes(cx.core, "LINE_BYTES", &LINE_BYTES, &LogName::new(NAME, cx.id));
+        limit_closes(cx.core, "LINE_BYTES", &LINE_BYTES, &log_name(NAME, cx.id));
         cx.lose_connection();
         Ok(())
     }
 
     fn line_timed_out(&mut self, cx: &mut Cx<'_>) -> Flow {
-        let (limit_s, who) = (UNFINISHED_LINE.as_secs(), LogName::new(NAME, cx.id));
+        let (limit_s, who) = (UNFINISHED_LINE.as_secs(), log_name(NAME, cx.id));
         limit_closes(cx.core, "UNFINISHED_LINE_S", &limit_s, &who);
         cx.lose_connection();
         Ok(())

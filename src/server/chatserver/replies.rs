@@ -9,10 +9,10 @@
 //! Only the *replies* wait. An IAMAT behind a slow WHATSAT is stored and flooded at once. With
 //! `ack = "peer"` the reply to an IAMAT waits in the same way, for a neighbour's acknowledgement.
 
-use crate::log::{Direction, Escaped, WHATSAT, plural};
+use crate::log::{Direction, Escaped, Party, WHATSAT, plural};
 use crate::places::{Answer, Ticket};
 use crate::replication::acks::Batch;
-use crate::server::member::{Cx, LogName, Member, Message, log_line};
+use crate::server::member::{Cx, Member, Message, log_line, log_name};
 use crate::server::place_queries::{Answered, SharedAnswer};
 use crate::wire::command::Whatsat;
 use herd_reactor::{Core, Moment};
@@ -228,9 +228,9 @@ impl LoggedWhatsat {
     }
 
     /// The connection, the asker's address, and the client asked about.
-    fn names(&self, cx: &Cx<'_>) -> (LogName, String, Escaped<'_>) {
+    fn names(&self, cx: &Cx<'_>) -> (Party<'static>, String, Escaped<'_>) {
         let peer = cx.transport().map(|transport| transport.addrs().peer.to_string());
-        (LogName::new(NAME, cx.id), peer.unwrap_or_default(), Escaped(&self.client))
+        (log_name(NAME, cx.id), peer.unwrap_or_default(), Escaped(&self.client))
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Interserver, LinkTimer, NAME, VERSIONS};
 use crate::replication::NeighbourId;
 use crate::replication::replacements::{AT_ONCE, WITHIN};
 use crate::server::counters::Door;
-use crate::server::member::{Cx, LogName, Member, ServerPhase};
+use crate::server::member::{Cx, Member, ServerPhase, log_name};
 use crate::wire::command::{Hello, SPEAKS, common_version, write_hello};
 use herd_reactor::CloseReason;
 use log::Level;
@@ -124,7 +124,7 @@ impl Interserver {
         }
         let Member { neighbours, table, limits, counters, .. } = &mut *cx.state;
         let server = &neighbours.get(id).server;
-        let name = LogName::new(NAME, cx.id);
+        let name = log_name(NAME, cx.id);
         log::info!(
             event = "linked", conn:% = name, neighbour:% = server.name;
             "{name}: connected: linked to {}", server.name

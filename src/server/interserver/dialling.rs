@@ -21,9 +21,8 @@ use crate::net::eyeballs::{Attempt, Eyeballs, Next};
 use crate::net::race::Race;
 use crate::replication::NeighbourId;
 use crate::server::dials::{Dial, DialStage};
-use crate::server::member::{Cx, LogName, Member};
+use crate::server::member::{Cx, Member, log_name};
 use herd_reactor::{Backoff, ClientFactory, CloseReason, Core, Factory, Moment, Protocol};
-use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -43,23 +42,18 @@ impl Member {
 
     /// Dials the neighbours that this server dials, except those that it dials already.
     pub(in crate::server) fn dial_all(&mut self, core: &mut Core<Member>) {
-        let is_dialled =
-            |id| self.dials.get(&id).is_some_and(|dial| !matches!(dial.stage, DialStage::Stopped));
         let due = self.neighbours.iter().filter(|(_, link)| self.dials(&link.server));
-        let due: Vec<_> = due.map(|(id, _)| id).filter(|id| !is_dialled(*id)).collect();
-        for id in due {
-            let number = self.dials.get(&id).map_or(0, |dial| dial.number);
+        let due = due.map(|(id, _)| id).filter(|id| !self.dials.contains_key(id));
+        for id in due.collect::<Vec<_>>() {
             let (backoff, stage) = (self.backoff(), DialStage::Idle);
-            self.dials.insert(id, Dial { backoff, failures: 0, number, stage });
+            self.dials.insert(id, Dial { backoff, failures: 0, number: 0, stage });
             self.dial(core, id);
         }
     }
 
     /// Stops dialling the neighbour `id`, until [`dial_all`](Member::dial_all). A connection stays.
     pub(in crate::server) fn stop_dialling(&mut self, core: &mut Core<Member>, id: NeighbourId) {
-        let Some(dial) = self.dials.get_mut(&id) else { return };
-        dial.number += 1;
-        if let DialStage::Racing(mut race) = mem::replace(&mut dial.stage, DialStage::Stopped) {
+        if let Some(Dial { stage: DialStage::Racing(mut race), .. }) = self.dials.remove(&id) {
             race.stop(core);
         }
     }
@@ -73,9 +67,9 @@ impl Member {
             DialAddr::Ip(address) => DialStage::Racing(Race::new(vec![address])),
             DialAddr::Name { host, .. } => DialStage::Resolving(dns::ask(self, core, &host)),
         };
-        self.dials
-            .entry(id)
-            .and_modify(|dial| (dial.number, dial.stage) = (dial.number + 1, stage));
+        self.dial_attempts += 1;
+        let number = self.dial_attempts;
+        self.dials.entry(id).and_modify(|dial| (dial.number, dial.stage) = (number, stage));
         self.race(core, id, Eyeballs::next);
     }
 
@@ -190,7 +184,7 @@ impl Factory<Member> for Dialler {
             failures => format!(" after {}", plural(failures as usize, "failed attempt")),
         };
         let neighbour = &cx.state.neighbours.get(self.neighbour).server.name;
-        let name = LogName::new(NAME, cx.id);
+        let name = log_name(NAME, cx.id);
         log::info!(
             event = "connected", conn:% = name, address:% = peer, neighbour:% = neighbour;
             "{name}: connected to {neighbour} at {peer}{after}"

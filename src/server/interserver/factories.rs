@@ -6,7 +6,7 @@
 use super::link_state::LinkState;
 use super::{Interserver, NAME};
 use crate::server::counters::Door;
-use crate::server::member::{Cx, LogName, Member};
+use crate::server::member::{Cx, Member, log_name};
 use herd_reactor::line_receiver::{LineLimits, LineReceiver, Mode};
 use herd_reactor::{Factory, Protocol};
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ impl Factory<Member> for InterserverFactory {
             cx.core.limit_hit("CALLERS_MAX", most, 1, "connections turned away");
             return None;
         }
-        let name = LogName::new(NAME, cx.id);
+        let name = log_name(NAME, cx.id);
         log::info!(event = "connected", conn:% = name, address:% = peer; "{name},{peer}: connected");
         let stranger = interserver(cx, LinkState::Stranger)?;
         cx.state.counters.accepted[Door::Peer as usize] += 1;
@@ -63,27 +63,16 @@ pub(super) fn interserver(
         cx.core.set_user_timeout(cx.id, timeout);
     }
     let lines = LineReceiver::new(Interserver::new(cx, link_state), lines);
-    match cx.state.peer_tls.is_some() {
-        true => over_tls(cx, link_state, lines),
-        false => Some(Box::new(lines.with_mode(Mode::Raw))),
-    }
-}
-
-/// Wraps `lines` in TLS, for the neighbour that we dial or for a stranger.
-fn over_tls(
-    cx: &mut Cx<'_>,
-    link_state: LinkState,
-    lines: LineReceiver<Interserver>,
-) -> Option<Box<dyn Protocol<Member>>> {
     let Member { peer_tls, neighbours, limits, .. } = &*cx.state;
+    let Some(tls) = peer_tls else { return Some(Box::new(lines.with_mode(Mode::Raw))) };
     let dialled = match link_state {
         LinkState::Dialled(id) => Some(neighbours.get(id).server.name.as_str()),
         _ => None,
     };
-    match peer_tls.as_ref()?.wrap(dialled, limits, lines) {
+    match tls.wrap(dialled, limits, lines) {
         Ok(wrapped) => Some(Box::new(wrapped)),
         Err(why) => {
-            log::error!("{}: cannot set up TLS: {why}", LogName::new(NAME, cx.id));
+            log::error!("{}: cannot set up TLS: {why}", log_name(NAME, cx.id));
             None
         }
     }

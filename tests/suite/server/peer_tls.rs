@@ -756,7 +756,7 @@ fn a_key_that_others_may_read_and_days_that_run_out_are_warned_of() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     for (until, days, is_told) in [((2016, 12, 18), 31, false), ((2016, 12, 17), 30, true)] {
         authority.issue(&Wish { until, ..Wish::of("Alford") }).write(folder.path(), "Alford");
-        assert_eq!(read(folder.path(), WALL).unwrap().days_left(WALL), days);
+        assert_eq!(read(folder.path(), WALL).unwrap().days_left(WALL)[0], days);
         let told = warnings(folder.path(), WALL);
         assert_eq!(told.len(), usize::from(is_told), "{told:?}");
         assert!(told.iter().all(|told| told.contains("Alford.pem: 30 days left")), "{told:?}");

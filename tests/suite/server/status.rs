@@ -200,7 +200,7 @@ fn questions_are_counted_by_source_and_status_with_the_time_until_their_answers(
     cluster.run_for(60 * SECOND);
     let alford = samples(&mut cluster, "Alford");
     let answers = cluster.member("Alford").place_queries.answers.clone();
-    let source = answers.keys().next().expect("there is an answer").0;
+    let source = answers.keys().next().expect("there is an answer");
     let unknown = format!("herd_questions_total{{source=\"{source}\",status=\"UNKNOWN_ERROR\"}}");
     has(
         &alford,

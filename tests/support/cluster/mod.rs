@@ -416,7 +416,7 @@ impl Cluster {
             let peer_tls = read.unwrap_or_else(|fault| panic!("{fault}"));
             member.peer_tls = Some(Box::new(peer_tls));
             let certificates = Certificates(self.topology.clone(), name.to_owned());
-            member = member.with_config_reader(Box::new(certificates));
+            member.config_reader = Some(Box::new(certificates));
         }
         let limits = Member::reactor_limits(&self.topology);
         let mut reactor = Reactor::new(io, member, limits);
