@@ -23,6 +23,7 @@ use super::exit::{Exit, Failure};
 use super::print_line;
 use super::topology_file::TopologyFile;
 use crate::config::{Server, Supposed, Topology, certificate_name};
+use crate::files;
 use crate::log::plural;
 use crate::net::tls::cert_info::CertInfo;
 use crate::net::tls::mutual::{Credentials, Mutual};
@@ -35,9 +36,9 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer};
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -271,10 +272,7 @@ impl PkiFolder {
     }
 
     fn make(&self) -> Result<(), Failure> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.path)
+        files::create_folder(&self.path, 0o700)
             .map_err(|e| cannot(&self.path.display().to_string(), e))
     }
 

@@ -19,8 +19,9 @@ use super::exit::{Exit, Failure};
 use super::journal::refused;
 use super::print_line;
 use super::terminal::Terminal;
-use super::topology_file::{TopologyFile, create_folder};
+use super::topology_file::{FOLDER_MODE, TopologyFile};
 use crate::config::{Server, Topology};
+use crate::files;
 use crate::journal::{JournalSettings, KernelDisk, OpenError};
 use crate::log::{self, plural};
 use crate::server::member::Member;
@@ -142,7 +143,7 @@ fn serve(
     if let Some(folder) = &topology.status_folder {
         must_take_files(file, topology, "status", folder)?;
         // If other users could write to the folder, they could replace the socket.
-        create_folder(folder).map_err(|e| {
+        files::create_folder(folder, FOLDER_MODE).map_err(|e| {
             let what =
                 format!("cannot create the folder for status sockets, {}: {e}", folder.display());
             Failure::new(Exit::CannotCreate, what)

@@ -14,13 +14,13 @@
 use super::exit::{Exit, Failure};
 use super::print_error;
 use crate::config::{Diagnostic, Server, Supposed, Topology, TopologyErrors, most_like};
+use crate::files;
 use crate::log::plural;
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 const OPTION: &str = "--topology";
@@ -28,6 +28,8 @@ const OPTION: &str = "--topology";
 const VARIABLE: &str = "HERD_TOPOLOGY";
 pub(super) const HERE: &str = "topology.toml";
 const SYSTEM: &str = "/etc/herd/topology.toml";
+/// The mode of a folder to which only its owner may write.
+pub(super) const FOLDER_MODE: u32 = 0o750;
 const BUILT_IN_FILE: &str = "herd-data/topology.toml";
 
 /// The shipped topology.
@@ -107,9 +109,11 @@ impl TopologyFile {
             return Ok(());
         }
         let folder = self.path.parent().unwrap_or(Path::new(""));
-        let made = create_folder(folder).and_then(|()| match write_new(&self.path, BUILT_IN) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
-            written => written,
+        let made = files::create_folder(folder, FOLDER_MODE).and_then(|()| {
+            match write_new(&self.path, BUILT_IN) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+                written => written,
+            }
         });
         made.map_err(|e| {
             let what = format!("{} cannot be written: {e}", self.path.display());
@@ -189,11 +193,6 @@ impl TopologyFile {
 fn is_there(path: &Path) -> bool {
     let is_missing = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
     !fs::symlink_metadata(path).is_err_and(|e| is_missing(e.kind()))
-}
-
-/// Creates a folder to which only its owner may write, if it does not exist.
-pub(super) fn create_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o750).create(path)
 }
 
 /// Writes a file that does not exist yet, whole or not at all.

@@ -33,9 +33,10 @@ use super::descriptors::raise_descriptor_limit;
 use super::exit::{Exit, Failure};
 use super::status::listens;
 use super::terminal::Terminal;
-use super::topology_file::{TopologyFile, create_folder};
+use super::topology_file::{FOLDER_MODE, TopologyFile};
 use super::{print_error, print_line};
 use crate::config::{Server, Topology, socket_path};
+use crate::files;
 use herd_reactor::{Backoff, Core, MioIo, Moment, Reactor, ReactorLimits, Shared, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, kill_process};
@@ -137,7 +138,7 @@ impl UpArgs {
 /// waits here until the folder that is returned, which is locked, is dropped.
 fn must_not_run(topology: &Topology, servers: &[&Server]) -> Result<Option<File>, Failure> {
     let Some(folder) = &topology.status_folder else { return Ok(None) };
-    let locked = create_folder(folder).and_then(|()| File::open(folder)).ok();
+    let locked = files::create_folder(folder, FOLDER_MODE).and_then(|()| File::open(folder)).ok();
     if let Some(folder) = locked.as_ref().filter(|folder| folder.try_lock().is_err()) {
         print_line("waiting until another herd up has started its servers");
         // A file system without locks has none to wait for.

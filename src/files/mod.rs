@@ -1,4 +1,4 @@
-//! Opens files that an operator names, without ever blocking on them.
+//! Opens files and makes folders that an operator names, without ever blocking on them.
 //!
 //! In: a path. Out: an open file, or all its bytes. It also recognises compressed files and encodings other than
 //! UTF-8. It opens regular files only: a pipe would block until it has a writer, and a device may have no end.
@@ -8,10 +8,15 @@ mod given;
 pub use given::{credential_or, given_folder, is_credential};
 
 use rustix::fs::OFlags;
-use std::fs::{self, File, FileType, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+/// Creates a folder, and those above it, with this mode, if it does not exist.
+pub fn create_folder(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)
+}
 
 /// Opens a regular file for reading.
 pub fn open(path: &Path) -> io::Result<File> {

@@ -16,9 +16,9 @@
 
 use crate::files;
 use std::cmp::Reverse;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::LogSettings;
@@ -245,8 +245,7 @@ impl Drop for RotatingFile {
 
 /// Creates the folder if it does not exist.
 fn make(folder: &Path) -> io::Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
-    made.map_err(|error| named(error, folder))
+    files::create_folder(folder, FOLDER_MODE).map_err(|error| named(error, folder))
 }
 
 fn options() -> OpenOptions {
