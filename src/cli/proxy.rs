@@ -7,7 +7,7 @@
 //! ALL_PROXY is ignored, because it often names a SOCKS proxy, which is not supported.
 
 use crate::fetch::no_proxy::is_excepted;
-use crate::http::{BaseUrl, ProxyUrl, Scheme, UrlFault};
+use crate::http::{BaseUrl, ProxyUrl, Scheme};
 use std::ffi::OsString;
 
 /// Returns the proxy on the way to `base`. `variable` looks a variable up in the environment.
@@ -32,9 +32,9 @@ pub(super) fn choose(
     {
         return Ok(None);
     }
-    let no_text = UrlFault { what: "is not text", remedy: "write http://host:port" };
+    let no_text = ("is not text", "write http://host:port");
     let proxy = value.to_str().ok_or(no_text).and_then(str::parse);
-    let proxy = proxy.map_err(|fault| (format!("{name} {fault}"), fault.remedy))?;
+    let proxy = proxy.map_err(|(what, remedy)| (format!("{name} {what}"), remedy))?;
     Ok(Some(proxy))
 }
 

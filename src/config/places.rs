@@ -416,8 +416,8 @@ impl PlacesTable<'_> {
         let text = self.section.text(key)?;
         match text.get_ref().parse() {
             Ok(url) => Some(url),
-            Err(fault) => {
-                diagnostics.error_unseen(text.span(), &format!("{key} {fault}"), fault.remedy);
+            Err((what, remedy)) => {
+                diagnostics.error_unseen(text.span(), &format!("{key} {what}"), remedy);
                 None
             }
         }

@@ -7,7 +7,6 @@
 //! Invariant: a base URL without TLS has an address of this machine, so that no question and no key crosses a network
 //! unencrypted.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -47,60 +46,42 @@ pub struct ProxyUrl {
     pub credentials: Option<Secret>,
 }
 
-/// What is wrong with a URL. The message follows the name of the setting that holds the URL, and quotes nothing of
-/// it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct UrlFault {
-    /// The error, such as `has no host`.
-    pub what: &'static str,
-    /// How to correct it.
-    pub remedy: &'static str,
-}
+/// What is wrong with a URL, such as `has no host`, and how to correct it. The message follows the name of the setting
+/// that holds the URL, and quotes nothing of it.
+pub type UrlFault = (&'static str, &'static str);
 
-impl fmt::Display for UrlFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.what)
-    }
-}
-
-impl std::error::Error for UrlFault {}
-
-const NO_URL: UrlFault = UrlFault {
-    what: "is not a URL",
-    remedy: "write a scheme and a host, as in https://places.example.org",
-};
-const NO_HOST: UrlFault = UrlFault {
-    what: "has no valid host",
-    remedy: "write a name of letters, digits, points and -, or an IP address ([::1] in brackets)",
-};
-const NO_PORT: UrlFault = UrlFault {
-    what: "has no port from 1 to 65535 after the colon",
-    remedy: "write one, as in host:3128",
-};
-const USER: UrlFault = UrlFault {
-    what: "contains a user name",
-    remedy: "remove the part before the @; a key belongs in a file or in the environment",
-};
-const QUERY: UrlFault = UrlFault {
-    what: "has more than a path after the host",
-    remedy: "remove ?, # and what follows: the source adds its own path and query",
-};
-const IN_THE_CLEAR: UrlFault = UrlFault {
-    what: "would send requests unencrypted",
-    remedy: "write https://; http:// is only for an address of this machine, 127.0.0.1 or [::1], not a name",
-};
-const NO_PROXY: UrlFault = UrlFault {
-    what: "is not the URL of an HTTP proxy",
-    remedy: "write http://host:port; only the way to the proxy is plain, the traffic through it is encrypted",
-};
-const PROXY_PATH: UrlFault = UrlFault {
-    what: "has a path, but the URL of a proxy has none",
-    remedy: "write http://host:port, and nothing after the port",
-};
-const NO_CREDENTIALS: UrlFault = UrlFault {
-    what: "has a user name or a password that cannot be sent",
-    remedy: "write user:password@ in visible ASCII, other characters as % and two hexadecimal digits",
-};
+const NO_URL: UrlFault =
+    ("is not a URL", "write a scheme and a host, as in https://places.example.org");
+const NO_HOST: UrlFault = (
+    "has no valid host",
+    "write a name of letters, digits, points and -, or an IP address ([::1] in brackets)",
+);
+const NO_PORT: UrlFault =
+    ("has no port from 1 to 65535 after the colon", "write one, as in host:3128");
+const USER: UrlFault = (
+    "contains a user name",
+    "remove the part before the @; a key belongs in a file or in the environment",
+);
+const QUERY: UrlFault = (
+    "has more than a path after the host",
+    "remove ?, # and what follows: the source adds its own path and query",
+);
+const IN_THE_CLEAR: UrlFault = (
+    "would send requests unencrypted",
+    "write https://; http:// is only for an address of this machine, 127.0.0.1 or [::1], not a name",
+);
+const NO_PROXY: UrlFault = (
+    "is not the URL of an HTTP proxy",
+    "write http://host:port; only the way to the proxy is plain, the traffic through it is encrypted",
+);
+const PROXY_PATH: UrlFault = (
+    "has a path, but the URL of a proxy has none",
+    "write http://host:port, and nothing after the port",
+);
+const NO_CREDENTIALS: UrlFault = (
+    "has a user name or a password that cannot be sent",
+    "write user:password@ in visible ASCII, other characters as % and two hexadecimal digits",
+);
 
 impl BaseUrl {
     /// The path of this URL, followed by `path`, the path of the request.
