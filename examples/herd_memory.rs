@@ -14,7 +14,8 @@ const NEIGHBOURS: usize = 4;
 
 fn main() {
     let clients = std::env::args().nth(1).map_or(1_000_000, |text| text.parse().expect("a number"));
-    let mut table = Table::new(7).with_clients_max(clients as usize);
+    let mut table = Table::new(7);
+    table.set_limits(clients as usize, usize::MAX);
     (0..NEIGHBOURS).for_each(|_| {
         table.backlogs.add();
     });

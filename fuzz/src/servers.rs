@@ -128,7 +128,8 @@ pub fn client_port(data: &[u8]) {
     let (seed, text) = choice(data);
     let (transport, written) = talk(ChatserverFactory, seed, text);
     let member = &transport.state;
-    let mut table = Table::new(1).with_clients_max(KNOWN_CLIENTS);
+    let mut table = Table::new(1);
+    table.set_limits(KNOWN_CLIENTS, usize::MAX);
     let (mut expected, mut waiting) = (Vec::new(), 0);
     let (lines, rest) = whole_lines(text);
     let mut scratch = Vec::new();

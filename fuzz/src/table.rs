@@ -59,7 +59,8 @@ impl Model {
 /// `F` and `A` forget reports before and after it. `O` takes the next client out of the backlog.
 /// Servers' lines in any order make the same table.
 pub fn table(data: &[u8]) {
-    let mut table = Table::new(1).with_clients_max(CLIENTS_MAX);
+    let mut table = Table::new(1);
+    table.set_limits(CLIENTS_MAX, usize::MAX);
     let mut model = Model {
         id: table.backlogs.add(),
         known: BTreeMap::new(),

@@ -123,14 +123,6 @@ pub struct Supposed {
 }
 
 impl Topology {
-    /// Reads the topology file at `path`.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be read or has errors; all its errors are returned.
-    pub fn read(path: &Path) -> Result<Topology, TopologyErrors> {
-        Topology::read_supposing(path, Supposed::default())
-    }
-
     /// Reads the topology file at `path`, with the settings in `supposed` instead of those in the file.
     ///
     /// # Errors

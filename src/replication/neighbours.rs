@@ -43,8 +43,10 @@ pub struct Neighbour {
     pub comparison: Comparison,
     /// The clients with a latest report that it has not been sent yet; empty while it is not connected.
     pub backlog: BacklogId,
-    /// The counts of this neighbour.
-    pub counts: NeighbourCounts,
+    /// Links to it made and lost.
+    pub link_changes: u64,
+    /// AT lines received from it, and written to it, over all its links.
+    pub reports: [u64; 2],
     /// The AT lines taken from the neighbour, if it asked for acknowledgements.
     taken: Option<TakenLines>,
     /// Whether it has said BYE on its last link: it ends soon, or has ended.
@@ -53,15 +55,6 @@ pub struct Neighbour {
     replacements: Replacements,
     /// How often we have dialled the neighbour with success.
     dialled: Replacements,
-}
-
-/// What was counted of one neighbour, over all its links.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NeighbourCounts {
-    /// Links made and lost.
-    pub link_changes: u64,
-    /// AT lines received from it, and written to it.
-    pub reports: [u64; 2],
 }
 
 /// What was counted of the comparisons with all neighbours.
@@ -141,7 +134,8 @@ impl Neighbours {
                 conn: None,
                 comparison: Comparison::default(),
                 backlog: backlogs.add(),
-                counts: NeighbourCounts::default(),
+                link_changes: 0,
+                reports: [0; 2],
                 taken: None,
                 is_leaving: false,
                 replacements: Replacements::default(),
@@ -200,13 +194,8 @@ impl Neighbours {
     }
 
     /// Returns the number of neighbours.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.iter().count()
-    }
-
-    /// Whether there are no neighbours.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Returns the number of plain neighbours, which send no HELLO.
@@ -257,7 +246,7 @@ impl Neighbours {
         } else if let Some(acks) = &mut self.acks {
             acks.linked(id);
         }
-        neighbour.counts.link_changes += 1;
+        neighbour.link_changes += 1;
         neighbour.comparison = Comparison::default();
         neighbour.taken = wants_acks.then(TakenLines::default);
         neighbour.is_leaving = false;
@@ -276,7 +265,7 @@ impl Neighbours {
             return;
         }
         neighbour.conn = None;
-        neighbour.counts.link_changes += 1;
+        neighbour.link_changes += 1;
         neighbour.comparison = Comparison::default();
         neighbour.taken = None;
         table.backlogs.clear(neighbour.backlog);
@@ -310,7 +299,7 @@ impl Neighbours {
                 }
                 if core.pending(conn) < self.flood_buffer_bytes {
                     send_lines(core, neighbour, conn, lines);
-                    neighbour.counts.reports[1] += lines.len() as u64;
+                    neighbour.reports[1] += lines.len() as u64;
                     if let Some(acks) = &mut self.acks {
                         acks.wrote(id, lines.len());
                     }
@@ -376,7 +365,7 @@ impl Neighbours {
         while core.pending(conn) < room {
             let Some(key) = table.backlogs.take_next(neighbour.backlog) else { break };
             send_lines(core, neighbour, conn, &[table.line(key)]);
-            neighbour.counts.reports[1] += 1;
+            neighbour.reports[1] += 1;
             if let Some(acks) = &mut self.acks {
                 acks.wrote(id, 1);
             }
@@ -389,7 +378,7 @@ impl Neighbours {
     /// Counts valid AT lines from `id`, whether or not they were stored.
     pub(crate) fn took(&mut self, id: NeighbourId, lines: u64) {
         let neighbour = &mut self.neighbours[id.0];
-        neighbour.counts.reports[0] += lines;
+        neighbour.reports[0] += lines;
         if let Some(taken) = &mut neighbour.taken {
             taken.lines += lines;
             self.owes_acks = true;

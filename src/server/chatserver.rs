@@ -250,7 +250,7 @@ impl Chatserver {
             state.counters.report(Door::Client, MergeOutcome::Ahead);
             return Err(is_early(&state.limits, core));
         }
-        if let Some(persist) = state.persist.as_ref().filter(|persist| !persist.is_sound()) {
+        if let Some(persist) = state.persist.as_ref().filter(|it| !it.journal.is_sound()) {
             persist.report_refused(core);
             return Err("the journal is broken");
         }

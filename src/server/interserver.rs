@@ -324,7 +324,7 @@ impl Interserver {
             link_state,
             proof: match &cx.state.peer_tls {
                 None => PeerProof::NotAsked,
-                Some(tls) => PeerProof::Awaited { generation: tls.generation() },
+                Some(tls) => PeerProof::Awaited { generation: tls.generation },
             },
             is_dialled: link_state != LinkState::Stranger,
             is_let_stay: false,

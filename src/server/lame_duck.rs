@@ -107,7 +107,7 @@ impl Member {
             self.counters.open(Door::Client),
             self.table.len(),
             self.neighbours.iter().filter(|(_, link)| link.conn.is_some()).count(),
-            self.neighbours.len(),
+            self.neighbours.count(),
             verdict(&unhealthy(self, core.wall())),
         ));
         if is_draining {

@@ -35,7 +35,7 @@ use std::time::Duration;
 /// The state that all connections of one server share.
 #[derive(Debug)]
 pub struct Member {
-    /// This server, as the topology describes it.
+    /// This server, as the topology describes it, but without the list of neighbours.
     pub server: Server,
     /// The name that all servers share.
     pub herd_name: String,
@@ -83,7 +83,7 @@ pub struct Member {
     pub counters: Counters,
     /// The configuration in force, and the last attempt to reload it.
     pub(super) config: ConfigState,
-    /// How the configuration is read again; `None`: it never changes.
+    /// How the configuration is read again; `None`: it cannot be.
     pub config_reader: Option<Box<dyn ConfigReader>>,
     pub(super) log_timer_is_set: bool,
     pub(super) minute_timer_is_set: bool,
@@ -183,11 +183,10 @@ impl Member {
         connections_max: usize,
     ) -> Option<Member> {
         let config = ConfigState::of(topology, name)?;
-        let server = topology.server(name)?.clone();
+        let server = Server { neighbours: Vec::new(), ..topology.server(name)?.clone() };
         let limits = topology.limits.clone();
-        let mut table = Table::new(seed)
-            .with_clients_max(limits.known_clients)
-            .with_bytes_max(limits.known_bytes);
+        let mut table = Table::new(seed);
+        table.set_limits(limits.known_clients, limits.known_bytes);
         let neighbours = Neighbours::new(topology, name, &mut table.backlogs);
         let place_query_limits = PlaceQueryLimits::of(&topology.places);
         Some(Member {
@@ -263,18 +262,18 @@ impl Member {
 
     /// Whether reports are accepted: there is no journal, or it is sound.
     pub fn takes_reports(&self) -> bool {
-        self.persist.as_ref().is_none_or(|persist| persist.is_sound())
+        self.persist.as_ref().is_none_or(|persist| persist.journal.is_sound())
     }
 
     /// Whether the loop ended because the journal failed.
     pub fn journal_failed(&self) -> bool {
-        self.persist.as_ref().is_some_and(|persist| persist.has_failed())
+        self.persist.as_ref().is_some_and(|persist| persist.failed)
     }
 
     /// The journal's counts, if there is a journal. [`takes_reports`](Member::takes_reports) says whether it is sound
     /// now.
     pub fn journal_counts(&self) -> Option<JournalCounts> {
-        self.persist.as_ref().map(|persist| persist.counts())
+        self.persist.as_ref().map(|persist| persist.journal.counts())
     }
 
     /// Closes the journal, with all of it synced to the disk.
@@ -346,7 +345,7 @@ impl Member {
         from: Option<NeighbourId>,
     ) {
         if let Some(persist) = &mut self.persist {
-            lines.iter().for_each(|line| persist.note(line));
+            lines.iter().for_each(|line| persist.journal.note(line));
         }
         self.neighbours.flood(core, &mut self.table.backlogs, keys, lines, from);
     }

@@ -179,7 +179,7 @@ metrics! {
     /// Clients forgotten because their latest report is further in the future than ahead_max_s.
     "forgotten_ahead", "herd_forgotten_clients_total{reason=\"ahead\"}", "", |m, _| json!(m.sweeps.forgotten_ahead);
     /// WHATSATs that wait for their places now.
-    "waiting_whatsats", "herd_questions_waiting", "", |m, _| json!(m.place_queries.len());
+    "waiting_whatsats", "herd_questions_waiting", "", |m, _| json!(m.place_queries.waiting());
     /// Answers to WHATSATs, by the source that gave them and their status; each pair from its first answer on.
     "questions.answers", "herd_questions_total{source=\"*\",status=\"*\"}", "", |m, _| json!(m.place_queries.answers);
     /// The time from each WHATSAT to its answer by the loop's clock, which stands still within a turn.
@@ -319,9 +319,9 @@ metrics! {
     /// Whether the neighbour has said that it ends soon, or has ended after that, and is not linked again.
     "leaving", "herd_neighbour_leaving{neighbour=\"*\"}", "", |_, _, link| json!(link.is_leaving);
     /// Links to the neighbour made and lost: more than four changes in ten minutes mean that the link flaps.
-    "link_changes", "herd_neighbour_link_changes_total{neighbour=\"*\"}", "", |_, _, link| json!(link.counts.link_changes);
+    "link_changes", "herd_neighbour_link_changes_total{neighbour=\"*\"}", "", |_, _, link| json!(link.link_changes);
     /// Reports (AT lines) received from the neighbour and written to it.
-    "at_lines", "herd_neighbour_reports_total{neighbour=\"*\",direction=\"*\"}", "", |_, _, link| named(&["in", "out"], link.counts.reports);
+    "at_lines", "herd_neighbour_reports_total{neighbour=\"*\",direction=\"*\"}", "", |_, _, link| named(&["in", "out"], link.reports);
     /// Bytes that wait to be sent to the neighbour.
     "pending_bytes", "herd_neighbour_pending_bytes{neighbour=\"*\"}", "bytes", |_, core, link| json!(link.conn.map_or(0, |conn| core.pending(conn)));
     /// Clients whose latest report the neighbour has not been sent yet.

@@ -61,7 +61,7 @@ pub struct PeerTls {
     /// A hash of the certificates and lists.
     hash: u64,
     /// How often the files have been reloaded. A proof against older certificates must be repeated.
-    generation: u32,
+    pub(super) generation: u32,
     /// Connections to the peer port whose handshake is under way, oldest first.
     handshakes: VecDeque<ConnId>,
 }
@@ -155,11 +155,6 @@ impl PeerTls {
             warnings.push(self.settings.here.warning(what, "chmod 600 it"));
         }
         warnings
-    }
-
-    /// How often the files have been reloaded since the start.
-    pub(super) fn generation(&self) -> u32 {
-        self.generation
     }
 
     /// Replaces the certificates by those of `new`. Returns whether these are others. A handshake that is under way must

@@ -18,8 +18,7 @@
 //! neighbours do not send it again.
 
 use crate::journal::{
-    Disk, Journal, JournalCounts, JournalSettings, OpenError, Owner, RecordReceiver, Replayed,
-    Snapshot,
+    Disk, Journal, JournalSettings, OpenError, Owner, RecordReceiver, Replayed, Snapshot,
 };
 use crate::table::{MergeOutcome, ReportOrigin, Table};
 use crate::wire::command::{Command, CommandLimits};
@@ -31,10 +30,11 @@ use std::io;
 /// A server's journal, and its timer.
 #[derive(Debug)]
 pub(super) struct Persist {
+    /// The journal. [`commit`](Persist::commit) writes what was noted in it.
     pub(super) journal: Journal,
     wake: Option<TimerId>,
     /// Whether a commit failed under policy `always`, which ends the loop.
-    failed: bool,
+    pub(super) failed: bool,
 }
 
 /// The outcome of reading a journal at the start.
@@ -66,16 +66,6 @@ impl Persist {
         table.put_off_digest(false);
         let persist = Persist { journal, wake: None, failed: false };
         Ok((persist, Recovered { replayed, ahead }))
-    }
-
-    /// Notes the AT line `line` in the journal; [`commit`](Persist::commit) writes it.
-    pub(super) fn note(&mut self, line: &[u8]) {
-        self.journal.note(line);
-    }
-
-    /// Whether all that was noted is kept, so that reports may be acknowledged.
-    pub(super) fn is_sound(&self) -> bool {
-        self.journal.is_sound()
     }
 
     /// Logs (throttled) and counts a report that was refused because the journal is broken.
@@ -111,16 +101,6 @@ impl Persist {
             self.wake = Some(core.call_later(wake - now, |_, _| {}));
         }
         Ok(())
-    }
-
-    /// Whether the loop ended because the journal failed.
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed
-    }
-
-    /// The journal's counts.
-    pub(super) fn counts(&self) -> JournalCounts {
-        self.journal.counts()
     }
 
     /// Closes the journal, with all of it synced to the disk, unless it has failed.

@@ -166,13 +166,8 @@ impl PlaceQueries {
     }
 
     /// How many questions wait for their answers.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.open.len()
-    }
-
-    /// Whether no question waits.
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
     }
 
     /// Counts and posts an answer of the source with the name `source`.

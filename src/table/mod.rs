@@ -138,21 +138,11 @@ impl Table {
         }
     }
 
-    /// Sets the maximum number of clients, instead of [`CLIENTS_MAX`]. Above it, new clients of this server are
-    /// rejected.
+    /// Sets the maximum number of clients, instead of [`CLIENTS_MAX`], and a limit in bytes for the memory of all lines.
+    /// Above either, new clients of this server are rejected; clients that are stored stay. Ids may be long, so that the
+    /// limit of clients alone does not bound memory.
     ///
-    /// Other servers' clients count towards it, but are never rejected.
-    pub fn with_clients_max(self, clients_max: usize) -> Table {
-        Table { clients_max, ..self }
-    }
-
-    /// Sets a limit in bytes for the memory of all lines, above which this server's new clients are rejected.
-    /// Ids may be long, so that the limit of clients alone does not bound memory.
-    pub fn with_bytes_max(self, bytes_max: usize) -> Table {
-        Table { bytes_max, ..self }
-    }
-
-    /// Replaces both limits; clients that are stored stay.
+    /// Other servers' clients count towards both, but are never rejected.
     pub fn set_limits(&mut self, clients_max: usize, bytes_max: usize) {
         (self.clients_max, self.bytes_max) = (clients_max, bytes_max);
     }
@@ -530,7 +520,8 @@ mod tests {
 
     #[test]
     fn a_full_table_refuses_new_clients_of_its_own_only() {
-        let mut table = Table::new(1).with_clients_max(1);
+        let mut table = Table::new(1);
+        table.set_limits(1, usize::MAX);
         assert_eq!(
             merge(&mut table, "AT A +0.5 c +1+1 5", ReportOrigin::Client),
             MergeOutcome::First

@@ -10,8 +10,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use places_herd::config::{
-    DefaultValue, KEYS, Key, PlacesSettings, PlacesSource, Reload, TOP, Topology, Upstream,
-    UpstreamKind, ValueType, diff, page as page_of_keys,
+    DefaultValue, KEYS, Key, PlacesSettings, PlacesSource, Reload, Supposed, TOP, Topology,
+    TopologyErrors, Upstream, UpstreamKind, ValueType, diff, page as page_of_keys,
 };
 use places_herd::journal::{JournalSettings, Sync};
 use places_herd::log::secret::Secret;
@@ -19,12 +19,16 @@ use places_herd::places::{Mask, PlacesFile, Rank, Scheme};
 use places_herd::server::metrics::{METRICS, NEIGHBOUR_METRICS};
 use proptest::prelude::*;
 
+fn topology_at(path: &Path) -> Result<Topology, TopologyErrors> {
+    Topology::read_supposing(path, Supposed::default())
+}
+
 fn shipped() -> Topology {
-    Topology::read(Path::new("topology.toml")).expect("the shipped topology is good")
+    topology_at(Path::new("topology.toml")).expect("the shipped topology is good")
 }
 
 fn said_about(path: &Path) -> String {
-    match Topology::read(path) {
+    match topology_at(path) {
         Ok(topology) => {
             topology.warnings().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         }
@@ -85,7 +89,7 @@ fn a_topology_that_is_no_text_in_utf_8_is_one_fault_which_says_what_it_is() {
     for (bytes, what) in [(utf_16, "iconv -f UTF-16LE"), (b"\x1f\x8b\x08\0".to_vec(), "gunzip")] {
         let path = folder.join("t.toml");
         fs::write(&path, bytes).expect("it can be written");
-        let said = Topology::read(&path).expect_err("it is not text").to_string();
+        let said = topology_at(&path).expect_err("it is not text").to_string();
         assert!(said.contains(what) && said.matches("error").count() == 1, "{said}");
     }
     fs::remove_dir_all(&folder).expect("it can be removed");
@@ -540,7 +544,7 @@ fn what_a_remedy_proposes_is_taken() {
 
 #[test]
 fn an_edge_counts_whichever_side_lists_it() {
-    let topology = Topology::read(Path::new("tests/fixtures/topology/one_sided.toml"))
+    let topology = topology_at(Path::new("tests/fixtures/topology/one_sided.toml"))
         .expect("it is only doubtful");
     for (name, neighbours) in [
         ("Alford", vec!["Bolden", "Parker"]),
@@ -554,7 +558,7 @@ fn an_edge_counts_whichever_side_lists_it() {
 
 #[test]
 fn a_server_binds_what_it_is_found_at_unless_the_file_says_otherwise() {
-    let topology = Topology::read(Path::new("tests/fixtures/topology/addresses.toml"));
+    let topology = topology_at(Path::new("tests/fixtures/topology/addresses.toml"));
     let topology = topology.expect("it is good");
     let found = |name: &str| {
         let server = topology.server(name).expect("a server");
@@ -579,7 +583,7 @@ fn a_server_binds_what_it_is_found_at_unless_the_file_says_otherwise() {
 #[test]
 fn paths_are_relative_to_the_file() {
     let topology =
-        Topology::read(Path::new("tests/fixtures/topology/everything.toml")).expect("it is good");
+        topology_at(Path::new("tests/fixtures/topology/everything.toml")).expect("it is good");
     assert_eq!(
         topology.places.source,
         PlacesSource::File("tests/fixtures/topology/places.json".into())
@@ -593,7 +597,7 @@ fn paths_are_relative_to_the_file() {
 fn a_journal_is_kept_if_the_file_says_so() {
     let settings = |name: &str| {
         let path = Path::new("tests/fixtures/topology").join(name);
-        Topology::read(&path).expect("it is good").journal
+        topology_at(&path).expect("it is good").journal
     };
     assert_eq!(settings("alone.toml"), None);
     let expected = JournalSettings {
@@ -611,7 +615,7 @@ fn a_journal_is_kept_if_the_file_says_so() {
 /// The service in a file of `tests/fixtures/topology`, and its rank.
 fn upstream(name: &str) -> (Upstream, Rank) {
     let path = Path::new("tests/fixtures/topology").join(name).with_extension("toml");
-    let places = Topology::read(&path).expect("it is good").places;
+    let places = topology_at(&path).expect("it is good").places;
     match places.source {
         PlacesSource::Network(upstream) => (*upstream, places.rank),
         other => panic!("{other:?}"),
@@ -720,21 +724,20 @@ fn what_cannot_be_read_is_a_fault_and_not_a_panic() {
         ("/dev/null", "cannot read the topology: it is not a regular file"),
         ("/dev/zero", "cannot read the topology: it is not a regular file"),
     ] {
-        let faults =
-            Topology::read(Path::new(path)).expect_err("this is not a topology").to_string();
+        let faults = topology_at(Path::new(path)).expect_err("this is not a topology").to_string();
         assert!(faults.starts_with(&format!("{path}: error: {what}")), "{faults}");
     }
     let long = Path::new(env!("CARGO_TARGET_TMPDIR")).join("long.toml");
     let file = fs::File::create(&long).expect("the folder can be written");
     file.set_len((80 << 20) + 1).expect("a hole takes no room");
-    let faults = Topology::read(&long).expect_err("this is not a topology").to_string();
+    let faults = topology_at(&long).expect_err("this is not a topology").to_string();
     assert!(
         faults.contains("cannot read the topology: it has more than 83886080 bytes"),
         "{faults}"
     );
     let latin1 = Path::new(env!("CARGO_TARGET_TMPDIR")).join("latin1.toml");
     fs::write(&latin1, b"herd = \"a\"\n# caf\xe9\n").expect("the folder can be written");
-    let faults = Topology::read(&latin1).expect_err("this is not UTF-8").to_string();
+    let faults = topology_at(&latin1).expect_err("this is not UTF-8").to_string();
     assert!(
         faults.contains("latin1.toml:2:6: error: the topology is not valid UTF-8 here"),
         "{faults}"

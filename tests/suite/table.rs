@@ -102,7 +102,8 @@ proptest! {
         clients_max in 0..14usize,
         seed: u64,
     ) {
-        let mut table = Table::new(seed).with_clients_max(clients_max);
+        let mut table = Table::new(seed);
+        table.set_limits(clients_max, usize::MAX);
         let mut model = Model::default();
         for (line, origin) in &steps {
             let (key, outcome) = merge(&mut table, line, *origin);
@@ -358,7 +359,8 @@ proptest! {
 #[test]
 fn what_is_forgotten_makes_room_for_others() {
     let line = |client: &str, stamp: u32| format!("AT Alford +0.5 {client} +1+1 {stamp}");
-    let mut table = Table::new(3).with_clients_max(100);
+    let mut table = Table::new(3);
+    table.set_limits(100, usize::MAX);
     for client in 100..200 {
         assert_eq!(
             merge(&mut table, &line(&client.to_string(), client), ReportOrigin::Client).1,
@@ -390,7 +392,8 @@ fn what_is_forgotten_makes_room_for_others() {
 #[test]
 fn free_slots_count_as_used_for_lines_that_do_not_fit() {
     let line = |client: &str| format!("AT Alford +0.5 {client} +1+1 5");
-    let mut table = Table::new(3).with_bytes_max(500);
+    let mut table = Table::new(3);
+    table.set_limits(usize::MAX, 500);
     // 36 bytes each.
     for client in 'a'..='n' {
         let line = line(&client.to_string());

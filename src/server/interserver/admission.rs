@@ -71,7 +71,7 @@ impl Interserver {
         match self.proof {
             PeerProof::NotAsked => {}
             PeerProof::Given { by, generation } if by == id => {
-                if peer_tls.as_ref().is_some_and(|tls| tls.generation() != generation) {
+                if peer_tls.as_ref().is_some_and(|tls| tls.generation != generation) {
                     return Err(
                         "our certificates were reloaded since its handshake; it must connect again",
                     );

@@ -29,7 +29,7 @@ impl Factory<Member> for InterserverFactory {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        let most = CALLERS_MAX.max(2 * cx.state.neighbours.len() as u64);
+        let most = CALLERS_MAX.max(2 * cx.state.neighbours.count() as u64);
         if cx.state.counters.open(Door::Peer) >= most {
             cx.core.limit_hit("CALLERS_MAX", most, 1, "connections turned away");
             return None;
@@ -41,7 +41,7 @@ impl Factory<Member> for InterserverFactory {
         let Member { peer_tls, limits, neighbours, .. } = &mut *cx.state;
         if let Some(tls) = peer_tls {
             // After a restart all neighbours dial at once, and none of them may close another one's handshake.
-            let most = limits.peer_tls_handshakes.unwrap_or(neighbours.len().max(HANDSHAKES));
+            let most = limits.peer_tls_handshakes.unwrap_or(neighbours.count().max(HANDSHAKES));
             tls.handshake_begun(cx.core, cx.id, most);
         }
         Some(stranger)

@@ -129,7 +129,7 @@ impl Stage {
 
     /// How many questions wait, at the source or for it.
     fn open(&mut self) -> usize {
-        self.cluster.member("Alford").place_queries.len()
+        self.cluster.member("Alford").place_queries.waiting()
     }
 
     /// How often the limit `key` was hit.

@@ -184,8 +184,9 @@ fn a_server_that_stops_dials_no_name() {
 fn a_name_that_is_being_looked_up_when_a_reload_brings_a_source_with_a_network_is_still_dialled() {
     let (mut cluster, zone, text) = bolden();
     zone.say("bolden.example", at(&["10.0.0.2"]));
-    cluster.start_as("Alford", Box::new(Silent), |member| {
-        member.with_config_reader(Box::new(NetworkReader(text)))
+    cluster.start_as("Alford", Box::new(Silent), |mut member| {
+        member.config_reader = Some(Box::new(NetworkReader(text)));
+        member
     });
     let (member, core) = cluster.reactor("Alford").parts();
     member.signalled(core, Signal::Hangup);

@@ -173,7 +173,7 @@ impl Meddler for Watch {
         if backlog > 0 {
             self.tell(1, Seen::Backlog);
         }
-        let questions = member.place_queries.len();
+        let questions = member.place_queries.waiting();
         if backlog > clients || questions > QUESTIONS_MAX {
             let much =
                 format!("a backlog of {backlog} of {clients} clients, {questions} questions");
