@@ -87,32 +87,30 @@ impl ConfigState {
     pub(super) fn outcome(&self) -> Value {
         json!({
             "reloaded": self.errors.is_empty(),
-            "outcome": self.in_words(),
+            "outcome": self.in_words().1,
             "changes": self.changes,
             "restart_pending": self.restart_pending,
             "errors": self.errors,
         })
     }
 
-    /// What the last attempt brought, in one line.
-    fn in_words(&self) -> String {
+    /// What the last attempt brought, in one line, and the level at which to log it.
+    fn in_words(&self) -> (Level, String) {
         let [changes, pending, errors] =
             [&self.changes, &self.restart_pending, &self.errors].map(|texts| texts.join(", "));
         let changes = if changes.is_empty() { "nothing has changed" } else { &changes };
         match (self.errors.is_empty(), self.restart_pending.is_empty()) {
-            (true, true) => format!("reloaded: {changes}"),
-            (true, false) => format!("reloaded: {changes}; needs a restart: {pending}"),
-            _ => format!("refused, nothing has changed: {errors}"),
+            (true, true) => (Level::Info, format!("reloaded: {changes}")),
+            (true, false) => {
+                (Level::Warn, format!("reloaded: {changes}; needs a restart: {pending}"))
+            }
+            _ => (Level::Error, format!("refused, nothing has changed: {errors}")),
         }
     }
 
     /// Logs the outcome of an attempt that `by` asked for.
     pub(super) fn log(&self, by: &str) {
-        let level = match (self.errors.is_empty(), self.restart_pending.is_empty()) {
-            (true, true) => Level::Info,
-            (true, false) => Level::Warn,
-            _ => Level::Error,
-        };
-        log::log!(level, "{by}: {}", self.in_words());
+        let (level, what) = self.in_words();
+        log::log!(level, "{by}: {what}");
     }
 }

@@ -7,6 +7,9 @@ use crate::replication::NeighbourId;
 use herd_reactor::Backoff;
 use std::collections::BTreeMap;
 
+/// An attempt to connect to a neighbour, with a number that no other attempt of this server has.
+pub(super) type DialAttempt = (NeighbourId, u64);
+
 /// The neighbours that this server dials.
 pub(super) type Dials = BTreeMap<NeighbourId, Dial>;
 

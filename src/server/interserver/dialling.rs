@@ -20,7 +20,7 @@ use crate::net::dns::{self, DnsError, LookupId};
 use crate::net::eyeballs::{Attempt, Eyeballs, Next};
 use crate::net::race::Race;
 use crate::replication::NeighbourId;
-use crate::server::dials::{Dial, DialStage};
+use crate::server::dials::{Dial, DialAttempt, DialStage};
 use crate::server::member::{Cx, Member, log_name};
 use herd_reactor::{Backoff, ClientFactory, CloseReason, Core, Factory, Moment, Protocol};
 use std::net::{IpAddr, SocketAddr};
@@ -70,11 +70,11 @@ impl Member {
         self.dial_attempts += 1;
         let number = self.dial_attempts;
         self.dials.entry(id).and_modify(|dial| (dial.number, dial.stage) = (number, stage));
-        self.race(core, id, Eyeballs::next);
+        self.race(core, (id, number), Eyeballs::next);
     }
 
-    /// The dial that makes the attempt `number` to connect to `id`; `None` if that is not the latest.
-    fn dial_of(&mut self, (id, number): (NeighbourId, u64)) -> Option<&mut Dial> {
+    /// The dial that makes this attempt; `None` if that is not the latest one.
+    fn dial_of(&mut self, (id, number): DialAttempt) -> Option<&mut Dial> {
         self.dials.get_mut(&id).filter(|dial| dial.number == number)
     }
 
@@ -90,52 +90,51 @@ impl Member {
         let Some((&id, dial)) = self.dials.iter_mut().find(|(_, dial)| is_asker(dial)) else {
             return false;
         };
-        let peer = &self.neighbours.get(id).server.peer;
+        let (peer, dialled) = (&self.neighbours.get(id).server.peer, (id, dial.number));
         match result {
             Err(why) => {
                 let why = format!("{peer}: {why}");
-                self.dial_failed(core, id, &why);
+                self.dial_failed(core, dialled, &why);
             }
             Ok(addresses) => {
                 let port = peer.port();
                 let addresses = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
                 dial.stage = DialStage::Racing(Race::new(addresses));
-                self.race(core, id, Eyeballs::next);
+                self.race(core, dialled, Eyeballs::next);
             }
         }
         true
     }
 
-    /// Takes a step of the happy eyeballs of the neighbour `id`, if its addresses are being tried. A server that stops tries
-    /// no further ones.
+    /// Takes a step of the happy eyeballs of `dialled`, if it is the latest attempt and tries addresses. A server that stops
+    /// tries no further ones.
     fn race(
         &mut self,
         core: &mut Core<Member>,
-        id: NeighbourId,
+        dialled: DialAttempt,
         taken: impl FnOnce(&mut Eyeballs<String>, Moment) -> Next<String>,
     ) {
-        let dial = self.dials.get_mut(&id).filter(|_| !core.is_stopping());
-        let Some(Dial { stage: DialStage::Racing(race), number, .. }) = dial else { return };
-        let number = *number;
-        let factory = |attempt| Dialler { neighbour: id, number, attempt };
+        let timeout = self.limits.connect;
+        let dial = self.dial_of(dialled).filter(|_| !core.is_stopping());
+        let Some(Dial { stage: DialStage::Racing(race), .. }) = dial else { return };
+        let factory = |attempt| Dialler { dialled, attempt };
         let again = move |member: &mut Member, core: &mut Core<Member>| {
-            if member.dial_of((id, number)).is_some() {
-                member.race(core, id, Eyeballs::next);
-            }
+            member.race(core, dialled, Eyeballs::next);
         };
-        if let Err(why) = race.step(core, self.limits.connect, taken, factory, again) {
-            self.dial_failed(core, id, &why);
+        if let Err(why) = race.step(core, timeout, taken, factory, again) {
+            self.dial_failed(core, dialled, &why);
         }
     }
 
     /// Counts and logs a failed attempt, and sets the timer for the next one, unless this server stops. A neighbour may be
     /// down for days, so only attempts whose number is a power of two are logged at INFO, the others at DEBUG.
-    fn dial_failed(&mut self, core: &mut Core<Member>, id: NeighbourId, why: &str) {
-        let Some(delay) = self.dial_later(core, id) else { return };
-        let Some(dial) = self.dials.get_mut(&id) else { return };
+    fn dial_failed(&mut self, core: &mut Core<Member>, dialled: DialAttempt, why: &str) {
+        let Some(delay) = self.dial_later(core, dialled) else { return };
+        let Some(dial) = self.dial_of(dialled) else { return };
         dial.failures += 1;
+        let failures = dial.failures;
         self.counters.dial_failures += 1;
-        let (name, failures) = (&self.neighbours.get(id).server.name, dial.failures);
+        let name = &self.neighbours.get(dialled.0).server.name;
         let level = if failures.is_power_of_two() { log::Level::Info } else { log::Level::Debug };
         log::log!(
             level,
@@ -144,15 +143,15 @@ impl Member {
         );
     }
 
-    /// Sets the timer for the next attempt. Returns the delay; `None` if the server stops, and dials no more.
-    fn dial_later(&mut self, core: &mut Core<Member>, id: NeighbourId) -> Option<Duration> {
-        let dial = self.dials.get_mut(&id).filter(|_| !core.is_stopping())?;
+    /// Sets the timer for the attempt after `dialled`. Returns the delay; `None` if that is not the latest attempt, or if the
+    /// server stops, and dials no more.
+    fn dial_later(&mut self, core: &mut Core<Member>, dialled: DialAttempt) -> Option<Duration> {
+        let dial = self.dial_of(dialled).filter(|_| !core.is_stopping())?;
         dial.stage = DialStage::Idle;
         let delay = dial.backoff.next(core.random());
-        let number = dial.number;
         core.call_later(delay, move |member: &mut Member, core| {
-            if member.dial_of((id, number)).is_some() {
-                member.dial(core, id);
+            if member.dial_of(dialled).is_some() {
+                member.dial(core, dialled.0);
             }
         });
         Some(delay)
@@ -162,8 +161,7 @@ impl Member {
 /// Builds the connection of one attempt to connect to one address of a neighbour.
 #[derive(Debug)]
 struct Dialler {
-    neighbour: NeighbourId,
-    number: u64,
+    dialled: DialAttempt,
     attempt: Attempt,
 }
 
@@ -173,7 +171,8 @@ impl Factory<Member> for Dialler {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        let dial = cx.state.dial_of((self.neighbour, self.number))?;
+        let (id, _) = self.dialled;
+        let dial = cx.state.dial_of(self.dialled)?;
         let DialStage::Racing(race) = &mut dial.stage else { return None };
         if !race.won(cx.core, self.attempt) {
             return None;
@@ -183,15 +182,15 @@ impl Factory<Member> for Dialler {
             0 => String::new(),
             failures => format!(" after {}", plural(failures as usize, "failed attempt")),
         };
-        let neighbour = &cx.state.neighbours.get(self.neighbour).server.name;
+        let neighbour = &cx.state.neighbours.get(id).server.name;
         let name = log_name(NAME, cx.id);
         log::info!(
             event = "connected", conn:% = name, address:% = peer, neighbour:% = neighbour;
             "{name}: connected to {neighbour} at {peer}{after}"
         );
-        let protocol = interserver(cx, LinkState::Dialled(self.neighbour));
+        let protocol = interserver(cx, LinkState::Dialled(id));
         if protocol.is_none() {
-            cx.state.dial_later(cx.core, self.neighbour);
+            cx.state.dial_later(cx.core, self.dialled);
         }
         protocol
     }
@@ -206,15 +205,12 @@ impl ClientFactory<Member> for Dialler {
         _retry: Option<Duration>,
     ) {
         if matches!(why, CloseReason::TimeoutError(_)) {
-            let name = &member.neighbours.get(self.neighbour).server.name;
+            let name = &member.neighbours.get(self.dialled.0).server.name;
             let value = format_args!("{}, reached by {name}", member.limits.connect.as_millis());
             core.limit_hit("connect_ms", value, 1, "attempts to connect given up");
         }
-        if member.dial_of((self.neighbour, self.number)).is_none() {
-            return;
-        }
         let (attempt, why) = (self.attempt, why.to_string());
-        member.race(core, self.neighbour, |eyeballs, now| eyeballs.failed(attempt, why, now));
+        member.race(core, self.dialled, |eyeballs, now| eyeballs.failed(attempt, why, now));
     }
 
     fn client_connection_lost(
@@ -224,8 +220,6 @@ impl ClientFactory<Member> for Dialler {
         _why: &CloseReason,
         _retry: Option<Duration>,
     ) {
-        if member.dial_of((self.neighbour, self.number)).is_some() {
-            member.dial_later(core, self.neighbour);
-        }
+        member.dial_later(core, self.dialled);
     }
 }
