@@ -21,6 +21,7 @@ use super::network::Network;
 use super::place_queries::PlaceQueryLimits;
 use crate::config::{Acknowledge, Change, Topology};
 use crate::log::{self as log_file, OpenLog, plural};
+use crate::net::dns::{DnsClient, DnsOptions};
 use crate::replication::neighbours::EVER_MAX;
 use herd_reactor::Core;
 
@@ -162,13 +163,16 @@ impl Member {
 
     /// Uses the network of a new source of places, and puts the questions to the source that have waited for it.
     pub(super) fn use_network(&mut self, core: &mut Core<Member>, network: Option<Network>) {
-        // A pool that is not used any more stays, because its last connections still end.
-        if let Some(Network { dns, pool }) = network {
-            self.resolver.set_options(dns);
-            match &mut self.pool {
-                Some(old) => old.adopt(core, pool),
-                none => *none = Some(Box::new(pool)),
-            }
+        let (dns, pool) = match network {
+            Some(Network { dns, pool }) => (dns, Some(pool)),
+            None => (DnsClient::new(DnsOptions::default()), None),
+        };
+        self.resolver.set_options(dns);
+        match (&mut self.pool, pool) {
+            (Some(old), Some(new)) => old.adopt(core, new),
+            // A pool that is not used any more stays, because its last connections still end.
+            (Some(_), None) => {}
+            (none, new) => *none = new.map(Box::new),
         }
         self.place_queries.ask_next(core);
     }

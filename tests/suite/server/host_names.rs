@@ -31,15 +31,18 @@ impl Source for Silent {
     }
 }
 
-/// Reads a topology whose source of places uses a network.
+/// Reads a topology with a new source of places, which uses a network or none.
 #[derive(Debug)]
-struct NetworkReader(String);
+struct SourceReader {
+    text: String,
+    has_network: bool,
+}
 
-impl ConfigReader for NetworkReader {
+impl ConfigReader for SourceReader {
     fn read(&mut self, _: &ServerView, _: &str, _: UnixNanos) -> Result<Prepared, Vec<String>> {
-        let (source, network) = (Box::new(Silent), Some(network(&self.0)));
+        let (source, network) = (Box::new(Silent), self.has_network.then(|| network(&self.text)));
         Ok(Prepared {
-            topology: parsed(&self.0),
+            topology: parsed(&self.text),
             changes: Vec::new(),
             places: Some(PlacesInUse { source, fallback: None, network }),
             peer_tls: None,
@@ -185,7 +188,7 @@ fn a_name_that_is_being_looked_up_when_a_reload_brings_a_source_with_a_network_i
     let (mut cluster, zone, text) = bolden();
     zone.say("bolden.example", at(&["10.0.0.2"]));
     cluster.start_as("Alford", Box::new(Silent), |mut member| {
-        member.config_reader = Some(Box::new(NetworkReader(text)));
+        member.config_reader = Some(Box::new(SourceReader { text, has_network: true }));
         member
     });
     let (member, core) = cluster.reactor("Alford").parts();
@@ -196,4 +199,26 @@ fn a_name_that_is_being_looked_up_when_a_reload_brings_a_source_with_a_network_i
         "{} failures",
         cluster.member("Alford").counters.dial_failures
     );
+}
+
+#[test]
+fn after_a_reload_to_a_source_without_a_network_its_name_server_is_asked_no_more() {
+    let (mut cluster, zone, text) = bolden();
+    zone.say("bolden.example", at(&["10.0.0.2"]));
+    cluster.start_as("Alford", Box::new(Silent), |member| {
+        let network = network(&text);
+        let reader = SourceReader { text, has_network: false };
+        let mut member = member.with_network(network);
+        member.config_reader = Some(Box::new(reader));
+        member
+    });
+    cluster.run_for(SECOND);
+    assert!(is_linked(&mut cluster));
+    let queries = zone.queries(Via::Udp);
+    let (member, core) = cluster.reactor("Alford").parts();
+    member.signalled(core, Signal::Hangup);
+    cluster.kill("Bolden");
+    // The TTL is 60 s.
+    cluster.run_for(120 * SECOND);
+    assert_eq!(zone.queries(Via::Udp), queries);
 }
