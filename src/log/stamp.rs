@@ -6,12 +6,14 @@
 //! The idea: a second has many lines, so the text up to the second is cached, and only the six
 //! digits after it are rewritten. Lines of one read have the same time and reuse the whole text.
 
+use httpdate::fmt_http_date;
+use std::time::{Duration, UNIX_EPOCH};
+
 /// The length of a stamp, `2026-11-22T10:16:39.123456Z`, in bytes. The year has four digits until 2554, where the
 /// nanoseconds overflow.
 pub(super) const STAMP_BYTES: usize = 27;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
-const SECONDS_PER_DAY: u64 = 86_400;
 
 /// The last stamp written.
 #[derive(Clone, Debug)]
@@ -44,14 +46,14 @@ impl TimestampCache {
     }
 
     fn write_second(&mut self) {
-        let (year, month, day) = civil_from_days((self.second / SECONDS_PER_DAY) as u32);
-        let of_day = (self.second % SECONDS_PER_DAY) as u32;
-        put_digits(&mut self.text[0..4], year);
-        put_digits(&mut self.text[5..7], month);
-        put_digits(&mut self.text[8..10], day);
-        put_digits(&mut self.text[11..13], of_day / 3_600);
-        put_digits(&mut self.text[14..16], of_day / 60 % 60);
-        put_digits(&mut self.text[17..19], of_day % 60);
+        const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        // `Sun, 22 Nov 2026 10:16:39 GMT`
+        let date = fmt_http_date(UNIX_EPOCH + Duration::from_secs(self.second));
+        let month = MONTHS.find(&date[8..11]).map_or(0, |at| at / 3 + 1);
+        self.text[0..4].copy_from_slice(date[12..16].as_bytes());
+        put_digits(&mut self.text[5..7], month as u32);
+        self.text[8..10].copy_from_slice(date[5..7].as_bytes());
+        self.text[11..19].copy_from_slice(date[17..25].as_bytes());
     }
 }
 
@@ -70,29 +72,6 @@ fn put_digits(out: &mut [u8], mut number: u32) {
     }
 }
 
-/// Returns year, month and day of the Gregorian calendar, `days` after 1970-01-01.
-///
-/// It counts in years that begin on the first of March: the leap day is then the last day of its year,
-/// and the first days of the months follow the line 153 m / 5 (31, 30, 31, 30, 31 days, repeated).
-fn civil_from_days(days: u32) -> (u32, u32, u32) {
-    const DAYS_FROM_MARCH_OF_YEAR_0: u32 = 719_468;
-    const DAYS_IN_400_YEARS: u32 = 146_097;
-
-    let days = days + DAYS_FROM_MARCH_OF_YEAR_0;
-    let (cycle, day_of_cycle) = (days / DAYS_IN_400_YEARS, days % DAYS_IN_400_YEARS);
-    // After subtracting the leap days so far, every year has 365 days.
-    let leap_days = day_of_cycle / 1_460 - day_of_cycle / 36_524 + day_of_cycle / 146_096;
-    let year_of_cycle = (day_of_cycle - leap_days) / 365;
-    let day_of_year =
-        day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
-    let months_after_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * months_after_march + 2) / 5 + 1;
-    let month =
-        if months_after_march < 10 { months_after_march + 3 } else { months_after_march - 9 };
-    let year = 400 * cycle + year_of_cycle + u32::from(month <= 2);
-    (year, month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,8 +83,9 @@ mod tests {
     #[test]
     fn every_day_until_the_clock_ends_follows_the_day_before() {
         let (mut year, mut month, mut day) = (1970, 1, 1);
-        for days in 0..=(u64::MAX / NANOS_PER_SECOND / SECONDS_PER_DAY) as u32 {
-            assert_eq!(civil_from_days(days), (year, month, day));
+        for noon in (43_200..u64::MAX / NANOS_PER_SECOND).step_by(86_400) {
+            let expected = format!("{year}-{month:02}-{day:02}T12:00:00.000000Z");
+            assert_eq!(text(noon * NANOS_PER_SECOND), expected);
             let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
             let last = match month {
                 2 => 28 + u32::from(leap),
