@@ -26,7 +26,7 @@ const WORDLESS: [(&str, &str, &str); 10] = [
     ("src/reactor/tcp.rs", "\"{}: {why}\"", "`Interserver,7: invalid peer certificate"),
     ("src/server/place_queries.rs", "\"{}: {}\"", "`google: "),
     ("src/server/place_queries.rs", "\"{}: {why}\"", "`google: "),
-    ("src/server/config_state.rs", "\"{by}: {}\"", "`herd reload: refused"),
+    ("src/server/config_state.rs", "\"{by}: {what}\"", "`herd reload: refused"),
     // Their callers have the words.
     ("src/reactor/handle.rs", "key, what, times, outcome", "`limit: connections`"),
     ("src/reactor/log_throttle.rs", "\"{what}: {times} ", "`limit: connections`"),
