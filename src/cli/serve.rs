@@ -118,8 +118,10 @@ fn serve(
             4 * wanted,
         );
     }
+    // herd up prints them once for all its servers.
+    let level = if parent.is_some() { ::log::Level::Info } else { ::log::Level::Warn };
     for warning in topology.warnings() {
-        ::log::warn!("{}", warning.in_one_line());
+        ::log::log!(level, "{}", warning.in_one_line());
     }
     dump_no_core();
     let terminal = Terminal::at_start();

@@ -34,7 +34,7 @@ use super::exit::{Exit, Failure};
 use super::status::listens;
 use super::terminal::Terminal;
 use super::topology_file::{FOLDER_MODE, TopologyFile};
-use super::{print_error, print_line};
+use super::{print_error, print_line, print_warning};
 use crate::config::{Server, Topology, socket_path};
 use crate::files;
 use herd_reactor::{Backoff, Core, MioIo, Moment, Reactor, ReactorLimits, Shared, Signal};
@@ -106,8 +106,9 @@ impl UpArgs {
         let starting = must_not_run(&topology, &servers)?;
         let found = file.to_string();
         file.make()?;
-        if file.is_built_in() {
-            print_line(&format!("{found}: all files go to ./herd-data"));
+        match file.is_built_in() {
+            true => print_line(&format!("{found}: all files go to ./herd-data")),
+            false => topology.warnings().iter().for_each(|it| print_warning(it.in_one_line())),
         }
         let up = Up {
             program: env::current_exe()

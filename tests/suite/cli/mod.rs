@@ -758,6 +758,17 @@ fn one_server_that_cannot_start_keeps_no_other_from_it() {
 }
 
 #[test]
+fn up_prints_the_warnings_of_the_topology_once() {
+    // Only Alford lists the other.
+    let herd = Herd::new("warned", PAIR);
+    let mut up = herd.start(&["up"]);
+    let _servers = up.herd();
+    up.signal(Signal::TERM);
+    let ended = up.end();
+    assert_eq!(ended.stderr.matches("they are neighbours anyway").count(), 1, "{}", ended.stderr);
+}
+
+#[test]
 fn a_second_herd_on_the_same_addresses_reports_it_and_exits() {
     let herd = Herd::new("second", PAIR);
     let mut up = herd.start(&["up"]);
