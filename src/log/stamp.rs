@@ -50,10 +50,10 @@ impl TimestampCache {
         // `Sun, 22 Nov 2026 10:16:39 GMT`
         let date = fmt_http_date(UNIX_EPOCH + Duration::from_secs(self.second));
         let month = MONTHS.find(&date[8..11]).map_or(0, |at| at / 3 + 1);
-        self.text[0..4].copy_from_slice(date[12..16].as_bytes());
+        self.text[0..4].copy_from_slice(&date.as_bytes()[12..16]);
         put_digits(&mut self.text[5..7], month as u32);
-        self.text[8..10].copy_from_slice(date[5..7].as_bytes());
-        self.text[11..19].copy_from_slice(date[17..25].as_bytes());
+        self.text[8..10].copy_from_slice(&date.as_bytes()[5..7]);
+        self.text[11..19].copy_from_slice(&date.as_bytes()[17..25]);
     }
 }
 
