@@ -42,6 +42,28 @@ pub enum HttpError {
     TrailersTooLong(usize),
     /// The peer sent bytes after the response, or after an error.
     Uninvited,
+    /// The request's target exceeds the limit, which is the value.
+    TargetTooLong(usize),
+    /// The request's method is not one of RFC 9110's, or is CONNECT.
+    UnknownMethod,
+    /// The version is neither HTTP/1.0 nor 1.1.
+    Version,
+}
+
+impl HttpError {
+    /// The status of the answer to a request with this error: RFC 9110, section 15.
+    pub fn status(self) -> u16 {
+        match self {
+            HttpError::BodyTooLong(_) => 413,
+            HttpError::TargetTooLong(_) => 414,
+            HttpError::HeadTooLong(_)
+            | HttpError::TooManyHeaders(_)
+            | HttpError::TrailersTooLong(_) => 431,
+            HttpError::UnknownMethod => 501,
+            HttpError::Version => 505,
+            _ => 400,
+        }
+    }
 }
 
 impl fmt::Display for HttpError {
@@ -70,6 +92,9 @@ impl fmt::Display for HttpError {
             Self::ChunkLineEnd => f.write_str("sent a lone CR or LF in a line among the chunks"),
             Self::TrailersTooLong(most) => write!(f, "sent trailers of more than {most} bytes"),
             Self::Uninvited => f.write_str("sent bytes after the response"),
+            Self::TargetTooLong(most) => write!(f, "sent a target of more than {most} bytes"),
+            Self::UnknownMethod => f.write_str("sent a method that is not implemented"),
+            Self::Version => f.write_str("speaks neither HTTP/1.0 nor HTTP/1.1"),
         }
     }
 }

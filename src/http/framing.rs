@@ -6,6 +6,7 @@
 //! Source: RFC 9112, sections 6.1, 6.3 and 9.3, whose rules appear here in their order.
 
 use super::head::{Head, Headers, number};
+use super::request_head::RequestHead;
 use super::{HttpError, HttpLimits, Method};
 
 /// How a body ends.
@@ -50,6 +51,36 @@ impl Framing {
                 Ok(length) if length <= limit => Ok(Framing::Length(length)),
                 _ => Err(HttpError::BodyTooLong(limit)),
             },
+        }
+    }
+
+    /// What follows the head of a request. Where two readers may see two ends, there is an error: two lengths, even if they
+    /// are equal; a Transfer-Encoding beside a length, or twice, or in HTTP/1.0, or in any other words than `chunked`. A
+    /// request without either has no body.
+    pub(super) fn of_request(
+        head: &RequestHead<'_>,
+        limits: &HttpLimits,
+    ) -> Result<Framing, HttpError> {
+        let mut codings = head.all("Transfer-Encoding");
+        let mut lengths = head.all("Content-Length");
+        let length = lengths.next();
+        if lengths.next().is_some() {
+            return Err(HttpError::ContentLengths);
+        }
+        if let Some(coding) = codings.next() {
+            let is_alone = codings.next().is_none() && length.is_none();
+            return match coding.eq_ignore_ascii_case(b"chunked") && is_alone && !head.http_1_0 {
+                true => Ok(Framing::Chunked),
+                false => Err(HttpError::TransferEncoding),
+            };
+        }
+        let Some(length) = length else { return Ok(Framing::Empty) };
+        // A number that is larger than any length is a trick.
+        let length = number(length).filter(|length| *length < u64::MAX);
+        match usize::try_from(length.ok_or(HttpError::ContentLength)?) {
+            Ok(0) => Ok(Framing::Empty),
+            Ok(length) if length <= limits.body_bytes => Ok(Framing::Length(length)),
+            _ => Err(HttpError::BodyTooLong(limits.body_bytes)),
         }
     }
 

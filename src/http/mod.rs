@@ -37,17 +37,25 @@
 
 mod chunks;
 mod error;
+mod form;
 mod framing;
 mod head;
 mod lines;
+mod reply;
 mod request;
+mod request_head;
+mod request_reader;
 mod response;
 mod url;
 
 pub use error::HttpError;
+pub use form::{form_pairs, percent_decode};
 pub use head::Headers;
+pub use reply::{HttpReply, ReplyPart};
 pub(crate) use request::authority;
 pub use request::{Method, Request, RequestError};
+pub use request_head::RequestHead;
+pub use request_reader::{RequestEvent, RequestReader};
 pub use response::{Response, ResponseProgress, ResponseReader};
 pub use url::{BaseUrl, ProxyUrl, Scheme, UrlFault};
 

@@ -36,6 +36,18 @@ pub enum Method {
     Post,
     /// Opens a tunnel to a host: after a 2xx response the connection is no longer HTTP.
     Connect,
+    /// Stores a body under the target.
+    Put,
+    /// Asks what is allowed.
+    Options,
+    /// Removes the target's content. No server of ours allows it.
+    Delete,
+    /// Changes the target's content in part. No server of ours allows it.
+    Patch,
+    /// Asks for a copy of the request. No server of ours allows it.
+    Trace,
+    /// Asks a question in its body. No server of ours allows it.
+    Query,
 }
 
 impl Method {
@@ -46,7 +58,20 @@ impl Method {
             Method::Head => "HEAD",
             Method::Post => "POST",
             Method::Connect => "CONNECT",
+            Method::Put => "PUT",
+            Method::Options => "OPTIONS",
+            Method::Delete => "DELETE",
+            Method::Patch => "PATCH",
+            Method::Trace => "TRACE",
+            Method::Query => "QUERY",
         }
+    }
+
+    /// The method with this name. Case matters: RFC 9110, section 9.1.
+    pub fn named(name: &str) -> Option<Method> {
+        use Method::{Connect, Delete, Get, Head, Options, Patch, Post, Put, Query, Trace};
+        let all = [Put, Get, Post, Head, Options, Delete, Patch, Connect, Trace, Query];
+        all.into_iter().find(|method| method.as_str() == name)
     }
 }
 
@@ -165,7 +190,7 @@ pub(crate) fn authority(host: &str, port: Option<u16>) -> Result<String, Request
 }
 
 /// Whether the byte may be part of a token: RFC 9110, section 5.6.2.
-fn is_token(byte: u8) -> bool {
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
