@@ -26,6 +26,8 @@ pub mod places;
 
 pub mod fetch;
 
+pub mod access;
+
 pub mod config;
 
 pub mod replication;
