@@ -26,6 +26,8 @@ pub mod places;
 
 pub mod fetch;
 
+pub mod phones;
+
 pub mod access;
 
 pub mod config;

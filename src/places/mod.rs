@@ -67,6 +67,7 @@ pub use page::Page;
 pub use photon::Photon;
 pub use place::{Business, Photo, Place, Point, Scope, Viewport};
 pub use plus_code::PlusCode;
+pub(crate) use raw_json::{Json, NotJson};
 pub use records::RecordFault;
 
 /// Maximum number of places of an answer, and the largest bound of a WHATSAT. A page of Google's has 20.

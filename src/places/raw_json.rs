@@ -24,33 +24,50 @@ use serde_core::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Vis
 use serde_json::value::RawValue;
 
 /// Maximum number of levels of arrays and objects: Google's replies have about ten.
-pub(super) const DEPTH_MAX: usize = 64;
+pub(crate) const DEPTH_MAX: usize = 64;
 
 /// Why a text is not JSON. The message follows a colon, and quotes nothing of the text.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct NotJson(pub(super) String);
+pub(crate) struct NotJson(pub(crate) String);
+
+impl NotJson {
+    fn too_deep() -> NotJson {
+        NotJson(format!("nested deeper than {DEPTH_MAX} levels"))
+    }
+}
 
 /// The text of one JSON value; empty if there is none.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Json<'t>(&'t str);
+pub(crate) struct Json<'t>(&'t str);
 
 impl<'t> Json<'t> {
     /// Parses `text`, which must be one value.
-    pub(super) fn document(text: &'t [u8]) -> Result<Json<'t>, NotJson> {
+    pub(crate) fn document(text: &'t [u8]) -> Result<Json<'t>, NotJson> {
         let text = str::from_utf8(text).map_err(|error| NotJson(error.to_string()))?;
         // RFC 8259, 8.1: a reader may ignore a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let value: &RawValue =
             serde_json::from_str(text).map_err(|error| NotJson(error.to_string()))?;
         match is_too_deep(value.get()) {
-            true => Err(NotJson(format!("nested deeper than {DEPTH_MAX} levels"))),
+            true => Err(NotJson::too_deep()),
             false => Ok(Json(value.get())),
+        }
+    }
+
+    /// Parses the value that `text` begins with; more may follow it. `Ok(None)` if `text` ends before the value does.
+    pub(crate) fn prefix(text: &'t [u8]) -> Result<Option<Json<'t>>, NotJson> {
+        let mut reader = serde_json::Deserializer::from_slice(text);
+        match <&RawValue>::deserialize(&mut reader) {
+            Ok(value) if is_too_deep(value.get()) => Err(NotJson::too_deep()),
+            Ok(value) => Ok(Some(Json(value.get()))),
+            Err(error) if error.is_eof() => Ok(None),
+            Err(error) => Err(NotJson(error.to_string())),
         }
     }
 
     /// Parses `text`, which must be one value, and returns the members with these names, in a single pass: a file has
     /// millions of objects. `None` if the value is not an object.
-    pub(super) fn members_of<const N: usize>(
+    pub(crate) fn members_of<const N: usize>(
         text: &'t [u8],
         names: [&str; N],
     ) -> Result<Option<[Json<'t>; N]>, NotJson> {
@@ -70,35 +87,35 @@ impl<'t> Json<'t> {
     }
 
     /// The text of the value in the document; empty if there is none.
-    pub(super) fn as_str(self) -> &'t str {
+    pub(crate) fn as_str(self) -> &'t str {
         self.0
     }
 
-    pub(super) fn is_object(self) -> bool {
+    pub(crate) fn is_object(self) -> bool {
         self.0.starts_with('{')
     }
 
     /// The members with these names. Missing members are empty, and so are all members of a value that is not an
     /// object.
-    pub(super) fn members<const N: usize>(self, names: [&str; N]) -> [Json<'t>; N] {
+    pub(crate) fn members<const N: usize>(self, names: [&str; N]) -> [Json<'t>; N] {
         let mut members = [Json::default(); N];
         self.each_member(|key, value| put(names, &mut members, key, value));
         members
     }
 
     /// The member with this name.
-    pub(super) fn member(self, name: &str) -> Json<'t> {
+    pub(crate) fn member(self, name: &str) -> Json<'t> {
         let [member] = self.members([name]);
         member
     }
 
     /// Calls `take` for each member with its key, if the value is an object.
-    pub(super) fn each_member(self, take: impl FnMut(&str, Json<'t>)) {
+    pub(crate) fn each_member(self, take: impl FnMut(&str, Json<'t>)) {
         self.each('{', take);
     }
 
     /// The first items of an array.
-    pub(super) fn first_items<const N: usize>(self) -> [Json<'t>; N] {
+    pub(crate) fn first_items<const N: usize>(self) -> [Json<'t>; N] {
         let mut items = [Json::default(); N];
         let mut slots = items.iter_mut();
         self.each_item(|item| {
@@ -110,7 +127,7 @@ impl<'t> Json<'t> {
     }
 
     /// Calls `take` for each item. Returns false if the value is not an array.
-    pub(super) fn each_item(self, mut take: impl FnMut(Json<'t>)) -> bool {
+    pub(crate) fn each_item(self, mut take: impl FnMut(Json<'t>)) -> bool {
         self.each('[', |_, item| take(item))
     }
 
@@ -124,18 +141,18 @@ impl<'t> Json<'t> {
     }
 
     /// The string, if the value is one and is not empty.
-    pub(super) fn text(self) -> Option<Cow<'t, str>> {
+    pub(crate) fn text(self) -> Option<Cow<'t, str>> {
         let text: Option<Text<'t>> = serde_json::from_str(self.0).ok();
         text.map(|Text(text)| text).filter(|text| !text.is_empty())
     }
 
     /// The number, as the nearest double; `None` if the value is not a number, or exceeds all doubles.
-    pub(super) fn number(self) -> Option<f64> {
+    pub(crate) fn number(self) -> Option<f64> {
         self.parse().filter(|number: &f64| number.is_finite())
     }
 
     /// The value as a boolean, or as a whole number without point or exponent, depending on `T`.
-    pub(super) fn parse<T: FromStr>(self) -> Option<T> {
+    pub(crate) fn parse<T: FromStr>(self) -> Option<T> {
         self.0.parse().ok()
     }
 }
@@ -291,6 +308,25 @@ mod tests {
         assert_eq!((one.as_str(), object.as_str(), third.as_str()), ("1", "{\"b\":[]}", ""));
         let [first] = document("[1,2]").first_items();
         assert_eq!(first.as_str(), "1");
+    }
+
+    #[test]
+    fn a_prefix_is_the_first_value_and_no_byte_behind_it() {
+        for (text, value) in [
+            ("1,2", Some("1")),
+            (" {\"a\":1}]", Some("{\"a\":1}")),
+            ("\"a\":", Some("\"a\"")),
+            ("nul", None),
+            ("", None),
+            ("[1", None),
+        ] {
+            let prefix = Json::prefix(text.as_bytes());
+            assert_eq!(prefix.map(|json| json.map(Json::as_str)), Ok(value), "{text}");
+        }
+        assert!(Json::prefix(b"nix").is_err() && Json::prefix(b"]").is_err());
+        assert!(Json::prefix(b"\"\xff\"").is_err(), "invalid UTF-8");
+        let deep = ["[".repeat(65), "]".repeat(65)].concat();
+        assert!(Json::prefix(deep.as_bytes()).is_err());
     }
 
     #[test]
