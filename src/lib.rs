@@ -34,6 +34,8 @@ pub mod config;
 
 pub mod replication;
 
+pub mod page;
+
 pub mod server;
 
 pub mod cli;
