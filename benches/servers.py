@@ -51,6 +51,8 @@ class Herd:
     observers: dict[str, int] = field(default_factory=dict)
     # When a report is on the disk: "" never, "everysec" a second later, "always" before its reply.
     journal: str = ""
+    # Whether the ports are those for HTTP; then the client ports are others.
+    is_http: bool = False
 
     def neighbours(self, name: str) -> list[str]:
         return sorted({a if b == name else b for a, b in self.edges if name in (a, b)})
@@ -85,13 +87,21 @@ def herd_command(herd: Herd, name: str, log: str) -> list[str]:
     return ["env", level, str(HERD), "serve", name, "--topology", str(topology)]
 
 
+def herd_http_command(herd: Herd, name: str, log: str) -> list[str]:
+    herd.is_http = True
+    return herd_command(herd, name, log)
+
+
 def herd_topology(herd: Herd, log: str) -> str:
     text = 'herd = "bench"\n'
     for number, (name, port) in enumerate(herd.ports.items()):
         neighbours = herd.neighbours(name) + [f"By{name}"] * (name in herd.observers)
         peer = free_port()
+        doors = f'client = "127.0.0.1:{port}"'
+        if herd.is_http:
+            doors = f'client = "127.0.0.1:{free_port()}"\nhttp = "127.0.0.1:{port}"'
         text += (
-            f'[[server]]\nname = "{name}"\nclient = "127.0.0.1:{port}"\npeer = "127.0.0.1:{peer}"\n'
+            f'[[server]]\nname = "{name}"\n{doors}\npeer = "127.0.0.1:{peer}"\n'
             f"neighbours = {json.dumps(neighbours)}\n"
         )
     for name, port in herd.observers.items():
@@ -178,7 +188,7 @@ ECHO = Peer(
 TABLE = [
     ECHO,
     Peer("herd", herd_command, required=True, needs=[HERD], floods=True, logs=True,
-         parts=("load", "idle", "records", "connect", "start", "whatsat", "lamp")),
+         parts=("load", "idle", "records", "connect", "start", "whatsat", "lamp", "http")),
     Peer("twisted", python("twisted", "server.py"), required=True, floods=True, logs=True,
          needs=[PEERS / ".venv/bin/python", PEERS / "twisted/server.py"], pace=130_000, start_seconds=0.3,
          parts=("load", "idle", "records", "connect", "start", "lamp")),
@@ -197,6 +207,13 @@ TABLE = [
     Peer("lamp", lamp_command, speaks="http", cells=[(c, p) for c, p in CELLS if p == 1],
          needs=["apache2", "haproxy", "mariadbd", PEERS / "lamp/lamp.py"], ended_by=signal.SIGTERM,
          parts=("load", "connect", "start", "lamp"), start_seconds=1.5),
+    # Of the part http; the echo answers every request with the same bytes.
+    Peer("echo http", lambda herd, name, log: [*ECHO.command(herd, name, log), "--http", "on"], speaks="http-fixed",
+         needs=ECHO.needs, parts=("http",)),
+    Peer("herd PUT", herd_http_command, speaks="http-put", needs=[HERD], parts=("http",)),
+    Peer("herd owntracks", herd_http_command, speaks="http-owntracks", needs=[HERD], parts=("http",)),
+    Peer("node PUT", lambda herd, name, log: ["node", str(PEERS / "node/http.mjs"), "--port", str(herd.ports[name])],
+         speaks="http-put", needs=["node", PEERS / "node/http.mjs"], parts=("http",)),
 ]  # fmt: skip
 
 FIRST_REQUEST = {

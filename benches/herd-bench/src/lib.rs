@@ -42,7 +42,7 @@ pub use options::{Mode, Options};
 
 use clap::Parser;
 use options::Speaks;
-use protocol::{Echo, Herd, Http, Nats, Protocol, RespGeoadd, RespSet};
+use protocol::{Echo, Herd, Http, HttpReports, Nats, Protocol, RespGeoadd, RespSet};
 use results::Results;
 use std::ffi::OsString;
 use std::io::Write;
@@ -76,6 +76,9 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<(), Failure> {
     let results = match options.protocol {
         Speaks::Herd => measure::<Herd>(options),
         Speaks::Http => measure::<Http>(options),
+        Speaks::HttpPut | Speaks::HttpOwntracks | Speaks::HttpFixed => {
+            measure::<HttpReports>(options)
+        }
         Speaks::Echo => measure::<Echo>(options),
         Speaks::RespSet => measure::<RespSet>(options),
         Speaks::RespGeoadd => measure::<RespGeoadd>(options),

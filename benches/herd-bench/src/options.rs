@@ -133,6 +133,12 @@ pub(crate) enum Speaks {
     /// HTTP/1.1: POST /herd.php with an IAMAT line as its body, or GET /herd.php?client=ID for a WHATSAT; the
     /// body of the reply is the AT line
     Http,
+    /// HTTP/1.1: PUT /v1/clients/ID with a location and a time in JSON; the body of the reply is a GeoJSON Feature
+    HttpPut,
+    /// HTTP/1.1: POST /owntracks, as the app sends it; the body of the reply is []
+    HttpOwntracks,
+    /// HTTP/1.1: as http-put, to a server whose replies may have any body
+    HttpFixed,
     /// A server that sends every byte back
     Echo,
     /// Redis: SET client "location time"

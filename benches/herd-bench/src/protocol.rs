@@ -6,12 +6,14 @@
 mod echo;
 mod herd;
 mod http;
+mod http_reports;
 mod nats;
 mod resp;
 
 pub(crate) use echo::Echo;
 pub(crate) use herd::{Herd, places, prefix};
 pub(crate) use http::Http;
+pub(crate) use http_reports::HttpReports;
 pub(crate) use nats::Nats;
 pub(crate) use resp::{RespGeoadd, RespSet};
 

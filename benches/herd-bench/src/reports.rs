@@ -169,6 +169,11 @@ pub(crate) fn latitude_longitude(operands: &Operands) -> (&[u8], &[u8]) {
     operands[LOCATION_AT..LOCATION_AT + LOCATION_BYTES].split_at(10)
 }
 
+/// The stamp in `operands`.
+pub(crate) fn stamp(operands: &Operands) -> &[u8] {
+    &operands[STAMP_AT..]
+}
+
 #[inline]
 fn write_client(operands: &mut Operands, key: u32) {
     // The digits are computed in two groups, so that no division waits for the result of another.

@@ -140,22 +140,22 @@ impl Http {
 
 /// The head of a reply.
 #[derive(Clone, Copy, Debug)]
-struct Head {
-    bytes: usize,
-    body: Body,
-    is_last: bool,
+pub(super) struct Head {
+    pub(super) bytes: usize,
+    pub(super) body: Body,
+    pub(super) is_last: bool,
 }
 
 /// How the end of a body is found.
 #[derive(Clone, Copy, Debug)]
-enum Body {
+pub(super) enum Body {
     Counted(usize),
     Chunked,
 }
 
 /// Parses the head at the start of `received`; `None` if it is incomplete.
 #[inline]
-fn head(received: &[u8]) -> Result<Option<Head>, &'static str> {
+pub(super) fn head(received: &[u8]) -> Result<Option<Head>, &'static str> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut response = Response::new(&mut headers);
     let bytes = match response.parse(received) {
@@ -213,7 +213,10 @@ fn decimal(text: &[u8]) -> Option<usize> {
 
 /// Writes the content of a chunked body into `body`. Returns the length of the received body, with chunk sizes and
 /// trailers, or `None` if the body is incomplete.
-fn decode_chunks(received: &[u8], body: &mut Vec<u8>) -> Result<Option<usize>, &'static str> {
+pub(super) fn decode_chunks(
+    received: &[u8],
+    body: &mut Vec<u8>,
+) -> Result<Option<usize>, &'static str> {
     body.clear();
     let mut at = 0;
     loop {

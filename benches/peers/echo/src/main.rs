@@ -1,4 +1,5 @@
-//! A yardstick: an echo server on bare epoll. `echo-peer --port 12000`.
+//! A yardstick: an echo server on bare epoll. `echo-peer --port 12000`. With `--http on` it sends a fixed reply for each
+//! HTTP request instead, and finds requests only by the empty line behind their heads.
 //!
 //! With one thread and one message under way no server on this machine can be faster: level-triggered epoll, one
 //! read and one write for each message, no buffer of its own. Bytes that a client does not read at once are
@@ -13,14 +14,29 @@ use std::os::fd::{AsRawFd, RawFd};
 const READ_BYTES: usize = 65_536;
 const EVENTS: usize = 1_024;
 
+/// The end of a head. No body of a report has it.
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// As long as the reply of herd to a PUT.
+const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\n\
+    Date: Mon, 30 Nov 2026 12:00:00 GMT\r\n\
+    Content-Type: application/geo+json\r\n\
+    Herd-Verdict: new\r\n\
+    Content-Length: 196\r\n\r\n\
+    {\"type\":\"Feature\",\"id\":\"client-0000000.bench\",\"geometry\":{\"type\":\"Point\",\
+    \"coordinates\":[-118.445127,34.06893]},\"properties\":{\"time\":\"1479413884.392014450\",\
+    \"server\":\"Alford\",\"diff\":\"+0.263873386\"}}";
+
 /// A client, and the bytes that it has not read yet.
 struct Client {
     stream: TcpStream,
     waiting: Vec<u8>,
+    /// How many bytes of [`HEAD_END`] the last read ended with.
+    matched: usize,
 }
 
 fn main() -> io::Result<()> {
-    let (port, mut log) = arguments()?;
+    let (port, mut log, is_http) = arguments()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     listener.set_nonblocking(true)?;
     // The standard library listens with a backlog of 128; a second listen(2) makes it longer.
@@ -41,8 +57,13 @@ fn main() -> io::Result<()> {
                 note(&mut log, format_args!("connection from {address}"))?;
                 let fd = stream.as_raw_fd();
                 control(poll, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
-                clients.insert(fd, Client { stream, waiting: Vec::new() });
-            } else if !serve(poll, clients.get_mut(&fd).expect("it is registered"), &mut buffer)? {
+                clients.insert(fd, Client { stream, waiting: Vec::new(), matched: 0 });
+            } else if !serve(
+                poll,
+                clients.get_mut(&fd).expect("it is registered"),
+                &mut buffer,
+                is_http,
+            )? {
                 // Closing removes it from the poll.
                 clients.remove(&fd);
                 note(&mut log, format_args!("connection lost"))?;
@@ -52,7 +73,7 @@ fn main() -> io::Result<()> {
 }
 
 /// Does at most one read and one write. Returns false if the connection has ended.
-fn serve(poll: RawFd, client: &mut Client, buffer: &mut [u8]) -> io::Result<bool> {
+fn serve(poll: RawFd, client: &mut Client, buffer: &mut [u8], is_http: bool) -> io::Result<bool> {
     let fd = client.stream.as_raw_fd();
     if !client.waiting.is_empty() {
         let waiting = std::mem::take(&mut client.waiting);
@@ -68,7 +89,12 @@ fn serve(poll: RawFd, client: &mut Client, buffer: &mut [u8]) -> io::Result<bool
         0 => Ok(false),
         count if count < 0 => Ok(is_for_later(&io::Error::last_os_error())),
         count => {
-            let data = &buffer[..count as usize];
+            let mut data = &buffer[..count as usize];
+            let replies;
+            if is_http {
+                replies = REPLY.repeat(heads(&mut client.matched, data));
+                data = &replies;
+            }
             let Some(sent) = send(fd, data) else { return Ok(false) };
             if sent < data.len() {
                 client.waiting = data[sent..].to_vec();
@@ -77,6 +103,22 @@ fn serve(poll: RawFd, client: &mut Client, buffer: &mut [u8]) -> io::Result<bool
             Ok(true)
         }
     }
+}
+
+/// Counts the heads that end in `data`.
+fn heads(matched: &mut usize, data: &[u8]) -> usize {
+    let mut count = 0;
+    for &byte in data {
+        *matched = match byte {
+            byte if byte == HEAD_END[*matched] => *matched + 1,
+            b'\r' => 1,
+            _ => 0,
+        };
+        if *matched == HEAD_END.len() {
+            (*matched, count) = (0, count + 1);
+        }
+    }
+    count
 }
 
 /// Returns how many bytes the kernel took; `None` if the connection has ended.
@@ -116,19 +158,20 @@ fn note(log: &mut Option<File>, event: std::fmt::Arguments<'_>) -> io::Result<()
     log.as_mut().map_or(Ok(()), |file| writeln!(file, "{event}"))
 }
 
-/// The port, and the file in which to log connections.
-fn arguments() -> io::Result<(u16, Option<File>)> {
-    let usage = || io::Error::other("usage: echo-peer --port N [--log FILE|off]");
-    let (mut port, mut log) = (None, None);
+/// The port, the file in which to log connections, and whether requests are HTTP.
+fn arguments() -> io::Result<(u16, Option<File>, bool)> {
+    let usage = || io::Error::other("usage: echo-peer --port N [--log FILE|off] [--http on|off]");
+    let (mut port, mut log, mut is_http) = (None, None, false);
     let mut words = std::env::args().skip(1);
     while let Some(option) = words.next() {
         let value = words.next().ok_or_else(usage)?;
         match (option.as_str(), value.as_str()) {
             ("--port", number) => port = Some(number.parse().map_err(|_| usage())?),
             ("--log", "off") => {}
+            ("--http", word @ ("on" | "off")) => is_http = word == "on",
             ("--log", path) => log = Some(File::options().create(true).append(true).open(path)?),
             _ => return Err(usage()),
         }
     }
-    Ok((port.ok_or_else(usage)?, log))
+    Ok((port.ok_or_else(usage)?, log, is_http))
 }
