@@ -1,9 +1,10 @@
 //! The clients: connections that report and ask, check every reply against the
-//! [`Ledger`](crate::ledger::Ledger), and reconnect when they are cut off.
+//! [`Ledger`](crate::ledger::Ledger), and reconnect when they are cut off. These speak lines; those of `http.rs` speak HTTP.
 //!
 //! Each connection belongs to one server and reports any client, so each client moves from server to server. One
 //! report of ten is late: its time is before that of the newest report.
 
+use crate::http::HttpClient;
 use crate::ledger::{Stamp, location_at, read_at, write_stamp};
 use crate::run::Run;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
@@ -61,17 +62,28 @@ impl Load {
 }
 
 /// Starts to connect connection `number` to `server` at `address`, and to reconnect it for ever.
-pub(crate) fn connect(core: &mut Core<Run>, number: usize, server: usize, address: SocketAddr) {
-    let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1), 2.0, 0.5);
-    let options = ConnectOptions { timeout: PATIENCE, reconnect: Some(backoff) };
-    core.connect_tcp(address, options, Box::new(Clients { number, server }));
+pub(crate) fn connect(
+    core: &mut Core<Run>,
+    number: usize,
+    server: usize,
+    address: SocketAddr,
+    is_http: bool,
+) {
+    core.connect_tcp(address, patient(), Box::new(Clients { number, server, is_http }));
 }
 
-/// Builds a [`Client`] each time that the connection is made.
+/// The options of connections that are made again for ever.
+pub(crate) fn patient() -> ConnectOptions {
+    let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1), 2.0, 0.5);
+    ConnectOptions { timeout: PATIENCE, reconnect: Some(backoff) }
+}
+
+/// Builds a [`Client`] or an [`HttpClient`] each time that the connection is made.
 #[derive(Debug)]
 struct Clients {
     number: usize,
     server: usize,
+    is_http: bool,
 }
 
 impl Factory<Run> for Clients {
@@ -80,14 +92,17 @@ impl Factory<Run> for Clients {
         cx: &mut Context<'_, Run>,
         _peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Run>>> {
-        let client = Client {
+        let queue = Queue {
             number: self.number,
             server: self.server,
             losses: cx.state.servers.all[self.server].losses,
             waiting: VecDeque::new(),
-            is_within_json: false,
             heard: cx.now(),
         };
+        if self.is_http {
+            return Some(Box::new(HttpClient::new(queue)));
+        }
+        let client = Client { queue, is_within_json: false };
         Some(Box::new(LineReceiver::new(client, LineLimits::default())))
     }
 }
@@ -95,8 +110,8 @@ impl Factory<Run> for Clients {
 impl ClientFactory<Run> for Clients {}
 
 /// A command that waits for its reply, with what to check the reply against.
-#[derive(Debug)]
-enum Command {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Command {
     Report {
         client: usize,
         stamp: Stamp,
@@ -108,65 +123,107 @@ enum Command {
     },
 }
 
-/// One connection.
+/// The commands of one connection that wait for their replies, whatever its protocol is.
 #[derive(Debug)]
-struct Client {
+pub(crate) struct Queue {
     number: usize,
-    server: usize,
+    pub(crate) server: usize,
     /// How often the server had lost its memory when the connection was made. Replies count until the server's next
     /// loss.
     losses: u64,
     waiting: VecDeque<(Command, Moment)>,
-    is_within_json: bool,
     heard: Moment,
 }
 
-impl Client {
-    /// Sends the next commands, as many as the load demands and `WAITING_MAX` allows.
-    fn speak(&mut self, cx: &mut Context<'_, Run>) {
-        let mut said = String::new();
-        for _ in 0..cx.state.load.commands {
-            if self.waiting.len() >= WAITING_MAX {
-                break;
-            }
-            let command = match cx.state.dice.once_in(5) {
-                true => self.question(cx.state, &mut said),
-                false => self.report(cx, &mut said),
-            };
-            self.waiting.push_back((command, cx.now()));
-            cx.state.load.waiting += 1;
-        }
-        cx.write(said.as_bytes());
+impl Queue {
+    /// Starts the timer, at a random time, so that the connections do not send at the same time.
+    pub(crate) fn begin(cx: &mut Context<'_, Run>) {
+        let every = cx.state.load.every;
+        let first = cx.state.dice.millis(0..every.as_millis() as u64);
+        cx.timer_later(first);
     }
 
-    fn report(&self, cx: &mut Context<'_, Run>, said: &mut String) -> Command {
+    /// Handles the timer. Returns the commands to send now: as many as the load demands and `WAITING_MAX` allows.
+    pub(crate) fn due(&mut self, cx: &mut Context<'_, Run>) -> Vec<Command> {
+        let now = cx.now();
+        if !self.waiting.is_empty() && now - self.heard > PATIENCE {
+            cx.abort_connection();
+            return Vec::new();
+        }
+        let every = cx.state.load.every;
+        cx.timer_later(every);
+        if !cx.state.load.is_on {
+            return Vec::new();
+        }
+        if self.waiting.is_empty() {
+            self.heard = now;
+        }
+        let count = cx.state.load.commands.min(WAITING_MAX - self.waiting.len());
+        let commands: Vec<Command> = (0..count).map(|_| self.command(cx)).collect();
+        self.waiting.extend(commands.iter().map(|command| (*command, now)));
+        cx.state.load.waiting += count;
+        commands
+    }
+
+    fn command(&self, cx: &mut Context<'_, Run>) -> Command {
         let (now, run) = (cx.wall().0, &mut *cx.state);
+        let is_question = run.dice.once_in(5);
         let client = run.dice.roll(run.ledger.clients());
+        if is_question {
+            return Command::Ask { client, at_least: run.ledger.must_know(self.server, client) };
+        }
         let stamp = match run.dice.once_in(10) {
             true => now - run.dice.roll(LATE_MAX) as u64,
             false => run.ledger.stamp(now),
         };
-        let _ = write!(said, "IAMAT c{client} {} ", location_at(stamp));
-        write_stamp(said, stamp);
-        said.push('\n');
         Command::Report { client, stamp }
     }
 
-    fn question(&self, run: &mut Run, said: &mut String) -> Command {
-        let client = run.dice.roll(run.ledger.clients());
-        let _ = writeln!(said, "WHATSAT c{client} 0.001 1");
-        Command::Ask { client, at_least: run.ledger.must_know(self.server, client) }
+    /// Takes the command that the reply just received belongs to; `None` if there is none.
+    pub(crate) fn answered(&mut self, cx: &mut Context<'_, Run>) -> Option<Command> {
+        let now = cx.now();
+        self.heard = now;
+        let (command, said) = self.waiting.pop_front()?;
+        let load = &mut cx.state.load;
+        load.waiting -= 1;
+        load.answered[self.number] = now;
+        if let Some(latencies) = &mut load.latencies {
+            latencies.push((now - said).as_micros() as u64);
+        }
+        Some(command)
     }
 
+    /// Whether the server has kept its memory since the connection was made.
+    pub(crate) fn counts(&self, run: &Run) -> bool {
+        run.servers.all[self.server].losses == self.losses
+    }
+
+    /// Counts the commands whose replies will never come.
+    pub(crate) fn lost(&self, run: &mut Run, why: &CloseReason) {
+        run.load.waiting -= self.waiting.len();
+        run.ledger.unanswered += self.waiting.len() as u64;
+        if matches!(why, CloseReason::ConnectionLost(_)) {
+            run.load.resets += 1;
+        }
+    }
+}
+
+/// One connection that speaks lines.
+#[derive(Debug)]
+struct Client {
+    queue: Queue,
+    is_within_json: bool,
+}
+
+impl Client {
     /// Checks a reply against the command that it answers.
     fn judge(&mut self, run: &mut Run, command: &Command, line: &str) {
-        let server = &run.servers.all[self.server];
-        let counts = server.losses == self.losses;
-        let name = &server.name;
+        let (server, counts) = (self.queue.server, self.queue.counts(run));
+        let name = &run.servers.all[server].name;
         match *command {
             Command::Report { client, stamp } => match read_at(line, Some(name)) {
                 Some(read) if read == (client, stamp) => {
-                    run.ledger.acknowledge(self.server, client, stamp, counts);
+                    run.ledger.acknowledge(server, client, stamp, counts);
                 }
                 _ => run.ledger.wrong.note(|| format!("{name}: {command:?}: {line}")),
             },
@@ -176,7 +233,7 @@ impl Client {
                     if stamp < at_least {
                         run.ledger.went_back.note(|| format!("{name}: {command:?}: {line}"));
                     }
-                    run.ledger.answer(self.server, client, stamp, counts);
+                    run.ledger.answer(server, client, stamp, counts);
                 }
                 _ if line == format!("? WHATSAT c{client} 0.001 1") => {
                     if at_least > 0 {
@@ -196,26 +253,25 @@ impl LineProtocol<Run> for Client {
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, Run>) -> Flow {
-        // The start is random, so that the connections do not send at the same time.
-        let every = cx.state.load.every;
-        let first = cx.state.dice.millis(0..every.as_millis() as u64);
-        cx.timer_later(first);
+        Queue::begin(cx);
         Ok(())
     }
 
     fn timer(&mut self, cx: &mut Context<'_, Run>, _timer: TimerId) -> Flow {
-        if !self.waiting.is_empty() && cx.now() - self.heard > PATIENCE {
-            cx.abort_connection();
-            return Ok(());
-        }
-        if cx.state.load.is_on {
-            if self.waiting.is_empty() {
-                self.heard = cx.now();
+        let mut said = String::new();
+        for command in self.queue.due(cx) {
+            match command {
+                Command::Report { client, stamp } => {
+                    let _ = write!(said, "IAMAT c{client} {} ", location_at(stamp));
+                    write_stamp(&mut said, stamp);
+                    said.push('\n');
+                }
+                Command::Ask { client, .. } => {
+                    let _ = writeln!(said, "WHATSAT c{client} 0.001 1");
+                }
             }
-            self.speak(cx);
         }
-        let every = cx.state.load.every;
-        cx.timer_later(every);
+        cx.write(said.as_bytes());
         Ok(())
     }
 
@@ -224,32 +280,20 @@ impl LineProtocol<Run> for Client {
         cx: &mut Context<'_, Run>,
         line: &[u8],
     ) -> Result<Mode, Box<dyn Error>> {
-        self.heard = cx.now();
         if self.is_within_json {
+            self.queue.heard = cx.now();
             self.is_within_json = !line.is_empty();
             return Ok(Mode::Lines);
         }
         let line = String::from_utf8_lossy(line);
-        let Some((command, said)) = self.waiting.pop_front() else {
-            cx.state.ledger.wrong.note(|| format!("a reply without a command: {line}"));
-            return Ok(Mode::Lines);
-        };
-        let now = cx.now();
-        let load = &mut cx.state.load;
-        load.waiting -= 1;
-        load.answered[self.number] = now;
-        if let Some(latencies) = &mut load.latencies {
-            latencies.push((now - said).as_micros() as u64);
+        match self.queue.answered(cx) {
+            Some(command) => self.judge(cx.state, &command, &line),
+            None => cx.state.ledger.wrong.note(|| format!("a reply without a command: {line}")),
         }
-        self.judge(cx.state, &command, &line);
         Ok(Mode::Lines)
     }
 
     fn connection_lost(&mut self, cx: &mut Context<'_, Run>, why: &CloseReason) {
-        cx.state.load.waiting -= self.waiting.len();
-        cx.state.ledger.unanswered += self.waiting.len() as u64;
-        if matches!(why, CloseReason::ConnectionLost(_)) {
-            cx.state.load.resets += 1;
-        }
+        self.queue.lost(cx.state, why);
     }
 }

@@ -121,10 +121,18 @@ impl Ledger {
 }
 
 /// The location that is reported with `stamp`. It is in the Pacific, where no town or airport is near, so that answers
-/// are short. It differs for each stamp, so that a stamp with the location of another is detected.
+/// are short. It differs for each stamp, so that a stamp with the location of another is detected. Neither number ends in 0,
+/// so that a report by HTTP has the same text.
 pub(crate) fn location_at(stamp: Stamp) -> String {
+    let [latitude, longitude] = degrees_at(stamp);
+    latitude + &longitude
+}
+
+/// The latitude and the longitude of [`location_at`].
+pub(crate) fn degrees_at(stamp: Stamp) -> [String; 2] {
     let mixed = stamp.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-    format!("-48.{:06}-123.{:06}", mixed % 1_000_000, mixed / 1_000_000 % 1_000_000)
+    let digits = |mixed: u64| format!("{:05}{}", mixed % 100_000, 1 + mixed / 100_000 % 9);
+    [format!("-48.{}", digits(mixed)), format!("-123.{}", digits(mixed / 1_000_000))]
 }
 
 /// Writes `stamp` as a client does: seconds, point, nine digits.
@@ -132,9 +140,10 @@ pub(crate) fn write_stamp(out: &mut String, stamp: Stamp) {
     let _ = write!(out, "{}.{:09}", stamp / 1_000_000_000, stamp % 1_000_000_000);
 }
 
-/// Reads a stamp that [`write_stamp`] has written.
+/// Reads a stamp that [`write_stamp`] has written, or a server that was sent a number of microseconds.
 pub(crate) fn read_stamp(text: &str) -> Option<Stamp> {
-    let (seconds, nanos) = text.split_once('.').filter(|(_, nanos)| nanos.len() == 9)?;
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let nanos = format!("{fraction:0<9}");
     seconds.parse::<u64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanos.parse().ok()?)
 }
 

@@ -20,12 +20,14 @@
 //! ```
 //!
 //! Everything but the servers runs in one thread on one reactor: the crate `herd-reactor`, which any program may use.
-//! `ledger.rs` has the promises, `faults.rs` the faults, `proxy.rs` their effect on connections, `run.rs` the shared
+//! `ledger.rs` has the promises, `clients.rs` and `http.rs` the clients, `attackers.rs` those who mean harm, `faults.rs` the faults, `proxy.rs` their effect on connections, `run.rs` the shared
 //! state, `plays.rs` the measurements. docs/chaos.md says more.
 
+mod attackers;
 mod clients;
 mod dice;
 mod faults;
+mod http;
 mod ledger;
 mod plays;
 mod proxy;
@@ -75,6 +77,9 @@ struct Options {
     /// Connect the servers by mutual TLS, with certificates made for the run
     #[arg(long)]
     tls: bool,
+    /// Half of the connections report and ask by HTTP, and others attack: heads that never end, followers that never read
+    #[arg(long)]
+    http: bool,
     /// Number of servers [default: 5, the original herd; with --storm 51]
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=64))]
     servers: Option<u8>,
@@ -157,7 +162,8 @@ impl Options {
             _ => ring(number),
         };
         let program = servers::program()?;
-        Ok(Plan { names, edges, journal: self.journal.sync(), tls: self.tls, program, folder })
+        let (journal, tls, http) = (self.journal.sync(), self.tls, self.http);
+        Ok(Plan { names, edges, journal, tls, http, program, folder })
     }
 }
 

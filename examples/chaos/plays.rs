@@ -85,9 +85,10 @@ fn spread(options: &Options) -> Result<Stage, Failed> {
 fn headline(options: &Options, what: &str, servers: usize) -> String {
     let journal = options.journal.sync().unwrap_or("off");
     let tls = if options.tls { ", TLS" } else { "" };
+    let http = if options.http { ", HTTP" } else { "" };
     let disks = if options.lose_disks { ", disks lost" } else { "" };
     let seed = options.seed();
-    format!("{what}: {servers} servers, journal {journal}{disks}{tls}, seed {seed}")
+    format!("{what}: {servers} servers, journal {journal}{disks}{tls}{http}, seed {seed}")
 }
 
 /// Ends a play: checks that all tables are equal and that no promised report is lost. Removes the folder if all checks
@@ -124,6 +125,10 @@ pub(crate) fn faults(options: &Options) -> Result<bool, Failed> {
     // All connections are up before the first fault, so that descriptors can be compared.
     stage.wait("all connections are answered", PATIENCE, all_answered(0))?;
     let before = descriptors(stage.run());
+    if options.http {
+        let (run, core) = stage.parts();
+        run.begin_attacks(core);
+    }
     let menu = match options.soak {
         _ if options.calm => &[][..],
         true => &OF_NETWORKS,
@@ -138,9 +143,13 @@ pub(crate) fn faults(options: &Options) -> Result<bool, Failed> {
     stage.play(time.saturating_sub(begun.elapsed()))?;
     let (run, core) = stage.parts();
     run.end_faults(core);
+    run.end_attacks(core);
     let healed = Instant::now();
     for (kind, count) in &run.faults.counts {
         table.row(kind.name(), count);
+    }
+    if options.http {
+        table.row("attackers closed", run.attackers.closed);
     }
     if options.soak {
         grown(&mut table, run, seconds as f64 / 60.0);

@@ -1,5 +1,6 @@
 //! One run: a herd, its proxies and its clients, on one reactor. All plays start and end here.
 
+use crate::attackers::Attackers;
 use crate::clients::{self, Load};
 use crate::dice::Dice;
 use crate::faults::Faults;
@@ -33,6 +34,7 @@ pub(crate) struct Run {
     pub(crate) ledger: Ledger,
     pub(crate) load: Load,
     pub(crate) faults: Faults,
+    pub(crate) attackers: Attackers,
     begun: Moment,
     /// Whether SIGINT or SIGTERM was received.
     pub(crate) is_interrupted: bool,
@@ -72,6 +74,7 @@ impl Stage {
             ledger: Ledger::new(servers.all.len(), options.clients as usize, MioIo::wall_clock().0),
             load,
             faults: Faults::new(options.lose_disks, options.control),
+            attackers: Attackers::default(),
             begun: Moment::default(),
             is_interrupted: false,
             broken: None,
@@ -95,7 +98,11 @@ impl Stage {
         sample(run, core);
         for number in 0..connections {
             let server = spread[number % spread.len()];
-            clients::connect(core, number, server, run.servers.all[server].client);
+            // Every other connection of a server.
+            let is_http = options.http && number / spread.len() % 2 == 1;
+            let server_at = &run.servers.all[server];
+            let address = if is_http { server_at.http } else { server_at.client };
+            clients::connect(core, number, server, address, is_http);
         }
         Ok(stage)
     }

@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     /// `sync` of `[journal]`; `None`: no journal.
     pub(crate) journal: Option<&'static str>,
     pub(crate) tls: bool,
+    /// Whether the servers have HTTP ports.
+    pub(crate) http: bool,
     pub(crate) program: PathBuf,
     pub(crate) folder: PathBuf,
 }
@@ -48,6 +50,7 @@ pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) client: SocketAddr,
     pub(crate) peer: SocketAddr,
+    pub(crate) http: SocketAddr,
     child: Option<Child>,
     /// Whether the server was sent SIGSTOP.
     pub(crate) is_frozen: bool,
@@ -87,6 +90,7 @@ impl Servers {
                 name: name.clone(),
                 client: port()?,
                 peer: port()?,
+                http: port()?,
                 child: None,
                 is_frozen: false,
                 is_ending: false,
@@ -148,6 +152,9 @@ impl Servers {
                  neighbours = [{neighbours}]\n",
                 server.name, server.client
             );
+            if self.plan.http {
+                let _ = writeln!(text, "http = \"{}\"", server.http);
+            }
         }
         text
     }

@@ -4,7 +4,10 @@ use super::{choice, pieces};
 use herd_reactor::testing::StringTransport;
 use herd_reactor::{Context, Core, Filter, Flow, Protocol, Shared};
 use places_herd::fetch::proxy::Tunnel;
-use places_herd::http::{HttpLimits, Method, ProxyUrl, Response, ResponseProgress, ResponseReader};
+use places_herd::http::{
+    HttpError, HttpLimits, Method, ProxyUrl, RequestEvent, RequestHead, RequestReader, Response,
+    ResponseProgress, ResponseReader,
+};
 use places_herd::log::secret::Secret;
 use std::time::Duration;
 
@@ -50,6 +53,80 @@ pub fn http_response(data: &[u8]) {
         }
         (Err(_), Err(_)) => {}
         (whole, cut) => panic!("whole: {whole:?}, in pieces: {cut:?}"),
+    }
+}
+
+/// The requests in a stream, and the error after them.
+type Requests = (Vec<(String, Vec<u8>)>, Option<HttpError>);
+
+/// The requests, and the error after them, are the same for any chunking, within all limits. A request that is taken has
+/// one meaning: its lines end with CR LF, it has one host, and at most one length, which its body has.
+pub fn http_request(data: &[u8]) {
+    let (seed, stream) = choice(data);
+    let limits = HttpLimits {
+        head_bytes: 512,
+        headers: 8,
+        body_bytes: 600,
+        chunk_line_bytes: 32,
+        trailer_bytes: 64,
+        ..HttpLimits::default()
+    };
+    let whole = requests(&limits, &mut [stream].into_iter());
+    let cut = requests(&limits, &mut pieces(seed, stream));
+    assert_eq!(whole.0, cut.0);
+    assert_eq!(whole.1.map(HttpError::status), cut.1.map(HttpError::status));
+}
+
+fn requests(limits: &HttpLimits, pieces: &mut dyn Iterator<Item = &[u8]>) -> Requests {
+    let (mut reader, mut found, mut raw) = (RequestReader::default(), Vec::new(), Vec::new());
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let (taken, event) = reader.received(piece, limits);
+            raw.extend_from_slice(&piece[..taken]);
+            piece = &piece[taken..];
+            match event {
+                RequestEvent::More => assert!(piece.is_empty()),
+                RequestEvent::Head(_) => {}
+                RequestEvent::Failed(error) => return (found, Some(error)),
+                RequestEvent::Done(head, body) => {
+                    assert!(body.len() <= limits.body_bytes);
+                    has_one_meaning(&raw, &head, &body);
+                    found.push((
+                        format!("{head:?}?{} {}", head.query, head.authority),
+                        body.to_vec(),
+                    ));
+                    reader.answered();
+                    raw.clear();
+                }
+            }
+            assert!(reader.held_bytes() <= 4_096, "{}", reader.held_bytes());
+        }
+    }
+    (found, None)
+}
+
+/// Checks a request against its bytes, without the reader.
+fn has_one_meaning(raw: &[u8], head: &RequestHead<'_>, body: &[u8]) {
+    let raw = raw.strip_prefix(b"\r\n").unwrap_or(raw);
+    let end = raw.windows(4).position(|four| four == b"\r\n\r\n").expect("a head ends");
+    let text = String::from_utf8_lossy(&raw[..end]).to_ascii_lowercase();
+    assert!(!text.contains('\0') && !text.replace("\r\n", "").contains(['\r', '\n']), "{text}");
+    let mut lines = text.split("\r\n");
+    let first = lines.next().unwrap_or_default();
+    assert!(first.ends_with(if head.http_1_0 { " http/1.0" } else { " http/1.1" }), "{first}");
+    let fields: Vec<_> = lines.map(|line| line.split_once(':').expect("a colon")).collect();
+    let values = |name: &str| -> Vec<_> {
+        fields.iter().filter(|field| field.0 == name).map(|field| field.1.trim()).collect()
+    };
+    assert!(values("host").len() == 1 || head.http_1_0 && values("host").is_empty(), "{text}");
+    match (&values("content-length")[..], &values("transfer-encoding")[..]) {
+        ([], []) => assert!(body.is_empty() && raw.len() == end + 4),
+        ([length], []) => {
+            assert_eq!(length.parse(), Ok(body.len()));
+            assert_eq!(&raw[end + 4..], body);
+        }
+        ([], ["chunked"]) => assert!(raw.ends_with(b"\r\n\r\n")),
+        _ => panic!("{text}"),
     }
 }
 

@@ -16,16 +16,18 @@ mod lines;
 #[allow(clippy::duplicate_mod, reason = "the suite has it, too")]
 mod memory_disk;
 mod names;
+mod phones;
 mod places;
 mod servers;
 mod table;
 
 pub use certificates::certificates;
 pub use comparison::comparison;
-pub use http::{http_chunks, http_response, http_tunnel};
+pub use http::{http_chunks, http_request, http_response, http_tunnel};
 pub use journal::journal;
 pub use lines::{command, lines, rows};
 pub use names::{base_url, dns_answer, dns_files, no_proxy, topology};
+pub use phones::phone_body;
 pub use places::{places_file, places_google, places_legacy, places_photon};
 pub use servers::{client_port, peer_port, status_socket};
 pub use table::table;
@@ -43,12 +45,14 @@ pub const ALL: &[(&str, Body)] = &[
     ("dns_answer", dns_answer),
     ("dns_files", dns_files),
     ("http_chunks", http_chunks),
+    ("http_request", http_request),
     ("http_response", http_response),
     ("http_tunnel", http_tunnel),
     ("journal", journal),
     ("lines", lines),
     ("no_proxy", no_proxy),
     ("peer_port", peer_port),
+    ("phone_body", phone_body),
     ("places_file", places_file),
     ("places_google", places_google),
     ("places_legacy", places_legacy),

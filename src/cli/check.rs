@@ -9,6 +9,7 @@ use super::topology_file::TopologyFile;
 use super::{print_line, print_warning};
 use crate::config::{Diagnostic, PeerTlsSettings, Server, Topology};
 use crate::log::{self, plural};
+use crate::server::client_access::ClientAccess;
 use crate::server::peer_tls::{NOT_READABLE, PeerTls};
 use herd_reactor::MioIo;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -43,6 +44,7 @@ impl Check {
         if let Some(settings) = &topology.peer_tls {
             check_certificates(&topology, settings, &mut warnings, &mut config);
         }
+        check_access(&topology, &mut warnings, &mut config);
         let mut faults: Vec<(Exit, Diagnostic)> = Vec::new();
         let log = log::destination(&topology.log).folder;
         let log = log.and_then(|folder| check_folder(&topology, "log", &folder));
@@ -133,12 +135,38 @@ fn check_certificates(
                 let [own, authority] = tls.days_left(wall);
                 let days = plural(own as usize, "day");
                 print_line(&format!("{}: {days} left, its authority {authority}", server.name));
-                let new = tls.warnings(wall).into_iter().filter(|new| !warnings.contains(new));
-                warnings.extend(new.collect::<Vec<_>>());
+                add_new(warnings, tls.warnings(wall));
             }
             // A fault of ca.pem is the same for all servers.
-            Err(fault) if faults.contains(&fault) => {}
-            Err(fault) => faults.push(*fault),
+            Err(fault) => add_new(faults, vec![*fault]),
+        }
+    }
+}
+
+/// Reads the tokens, and the certificates for clients of the servers that have one on this machine; without any, those of
+/// the first server. Adds warnings and faults, each once.
+fn check_access(topology: &Topology, warnings: &mut Vec<Diagnostic>, faults: &mut Vec<Diagnostic>) {
+    let wall = MioIo::wall_clock();
+    let is_here = |server: &&Server| {
+        let tls = topology.client_tls.as_ref();
+        tls.is_some_and(|tls| tls.certificate.of_server(&server.name).path.exists())
+    };
+    let served = topology.servers.iter().filter(|server| !server.plain);
+    let here: Vec<&Server> = served.clone().filter(is_here).collect();
+    let first = served.take(usize::from(here.is_empty()));
+    for server in here.iter().copied().chain(first) {
+        match ClientAccess::read(topology, &server.name, wall) {
+            Ok(access) => add_new(warnings, access.warnings(wall)),
+            Err(more) => add_new(faults, more),
+        }
+    }
+}
+
+/// Adds those of `new` that `all` does not have.
+fn add_new(all: &mut Vec<Diagnostic>, new: Vec<Diagnostic>) {
+    for new in new {
+        if !all.contains(&new) {
+            all.push(new);
         }
     }
 }

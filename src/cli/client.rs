@@ -4,13 +4,15 @@
 //! the reply decides the exit status. It always sends the line, valid or not: only the server judges it.
 
 mod relay;
+mod secure;
 
 use self::relay::{End, Relay};
+use self::secure::{Connection, TlsArgs, hint};
 use super::exit::{Exit, Failure};
-use super::patience::{Patience, Timed, connect, is_late};
+use super::patience::{Patience, connect, is_late};
 use super::topology_file::TopologyFile;
 use super::{shown, unprinted};
-use crate::config::DialAddr;
+use crate::config::{DialAddr, certificate_name};
 use crate::net::dns::{self, DnsError, DnsOptions, LookupId, Resolving};
 use crate::wire::command::{Command, CommandLimits, ParseError};
 use herd_reactor::{Core, MioIo, Reactor, ReactorLimits, Shared, UnixNanos};
@@ -18,7 +20,7 @@ use socket2::Socket;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
 
@@ -34,6 +36,7 @@ Examples:
   herd client Alford iamat kiwi.cs.ucla.edu +34.068930-118.445127
   herd client Alford iamat kiwi.cs.ucla.edu -33.9+151.2 1400794645.392014450
   herd client Alford --timeout 10 whatsat kiwi.cs.ucla.edu 10 5
+  herd client Alford --tls --ca pki/ca.pem --cert kiwi.pem --key kiwi.key
 
 The timeout applies to the lookup of HOST, to the connection, and to each reply. Lines of stdin may
 come at any speed.
@@ -55,6 +58,8 @@ pub(super) struct Client {
     /// Go on after a line from a pipe that the server rejects, and exit with 0
     #[arg(long, global = true)]
     keep_going: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
     #[command(subcommand)]
     command: Option<ClientCommand>,
 }
@@ -95,27 +100,48 @@ impl Client {
         let server = self.connect(file)?;
         match &self.command {
             None => self.converse(server),
-            Some(command) => self.ask(&server, &command.line()?, command.end()),
+            Some(command) => self.ask(server, &command.line()?, command.end()),
         }
     }
 
     /// Returns the addresses to try.
-    fn addresses(&self, file: &TopologyFile) -> Result<Vec<SocketAddr>, Failure> {
-        let (host, port) = match self.destination(file)? {
-            DialAddr::Ip(address) => return Ok(vec![address]),
-            DialAddr::Name { host, port } => (host, port),
+    fn addresses(&self, destination: &DialAddr) -> Result<Vec<SocketAddr>, Failure> {
+        let (host, port) = match destination {
+            DialAddr::Ip(address) => return Ok(vec![*address]),
+            DialAddr::Name { host, port } => (host, *port),
         };
         let options = DnsOptions { total: self.patience.timeout, ..DnsOptions::default() };
-        let found = addresses_of(&host, options)
+        let found = addresses_of(host, options)
             .map_err(|e| Failure::os("cannot look up the host's name", e))?
             .map_err(|why| self.unavailable(format!("cannot be reached: {why}")))?;
         Ok(found.into_iter().map(|ip| (ip, port).into()).collect())
     }
 
-    /// Returns the address or the host name to connect to. An operand with a colon is one: a server's name has none.
-    fn destination(&self, file: &TopologyFile) -> Result<DialAddr, Failure> {
+    /// Returns the address or the host name to connect to, and the name that the server's certificate must have. An operand
+    /// with a colon is an address: a server's name has none.
+    fn destination(&self, file: &TopologyFile) -> Result<(DialAddr, String), Failure> {
         let Some((host, port)) = self.server.rsplit_once(':') else {
-            return Ok(file.server(&file.read_servers()?, &self.server)?.client.clone());
+            let topology = file.read_servers()?;
+            let server = file.server(&topology, &self.server)?;
+            let name = match &server.client {
+                DialAddr::Name { host, .. } => host.clone(),
+                DialAddr::Ip(_) => certificate_name(&server.name, &topology.herd),
+            };
+            if !self.tls.is_on() {
+                return Ok((server.client.clone(), name));
+            }
+            let what = format!("{} has no port client_tls in {file}", server.name);
+            let bound = server.client_tls.ok_or(Failure::new(Exit::Usage, what))?;
+            let port = bound.port();
+            let address = match &server.client {
+                DialAddr::Name { host, .. } => DialAddr::Name { host: host.clone(), port },
+                // What binds every address is found where the plain port is.
+                DialAddr::Ip(at) if bound.ip().is_unspecified() => {
+                    DialAddr::Ip((at.ip(), port).into())
+                }
+                DialAddr::Ip(_) => DialAddr::Ip(bound),
+            };
+            return Ok((address, name));
         };
         let port = port.parse().ok().filter(|port: &u16| *port > 0).ok_or_else(|| {
             let what = "has no port from 1 to 65535: write HOST:PORT, as in 127.0.0.1:12000, [::1]:12000 or \
@@ -123,12 +149,13 @@ impl Client {
             Failure::new(Exit::Usage, format!("{} {what}", self.server))
         })?;
         let address = dns::socket_address(&self.server).map(DialAddr::Ip);
-        Ok(address.unwrap_or(DialAddr::Name { host: host.to_owned(), port }))
+        let address = address.unwrap_or(DialAddr::Name { host: host.to_owned(), port });
+        Ok((address, host.trim_matches(['[', ']']).to_owned()))
     }
 
     /// Passes lines and replies on until both ends are done.
-    fn converse(&self, server: Socket) -> Result<(), Failure> {
-        let relay = Relay::new(server.into(), &self.server, self.patience.timeout, self.keep_going);
+    fn converse(&self, server: Connection) -> Result<(), Failure> {
+        let relay = Relay::new(server, &self.server, self.patience.timeout, self.keep_going);
         match relay.map_err(|e| Failure::os("stdin", e))?.run()? {
             End::Both => Ok(()),
             End::Refused => {
@@ -142,11 +169,11 @@ impl Client {
 
     /// Sends `line`, prints the reply, or the part that came, and returns what it means. The server need not close the
     /// connection: a reply that begins with `AT ` is complete with `end`, any other with its first line.
-    fn ask(&self, socket: &Socket, line: &[u8], end: &[u8]) -> Result<(), Failure> {
+    fn ask(&self, mut server: Connection, line: &[u8], end: &[u8]) -> Result<(), Failure> {
         let mut reply = Vec::new();
-        let mut server = Timed { socket, end: self.patience.end() };
+        server.fail_after(self.patience.end());
         // Even if sending failed because the server has closed, its reply may have arrived.
-        let sent = server.write_all(line).map(|()| drop(socket.shutdown(Shutdown::Write)));
+        let sent = server.write_all(line).map(|()| drop(server.end()));
         let mut lines = BufReader::new(server.take(REPLY_BYTES_MAX));
         let is_whole = |reply: &[u8]| !reply.starts_with(b"AT ") || reply.ends_with(end);
         let asked = sent.and_then(|()| {
@@ -156,7 +183,7 @@ impl Client {
         let printed = print(&reply).or_else(|e| unprinted(&e));
         match (asked, reply.as_slice()) {
             (Err(e), _) if is_late(&e) => Err(self.silent()),
-            (Err(e), _) => Err(self.unavailable(format!("did not reply: {e}"))),
+            (Err(e), _) => Err(self.unavailable(format!("did not reply: {e}{}", hint(&e)))),
             (_, []) => Err(self.unavailable("closed the connection without a reply")),
             (_, [b'?', b' ', .., b'\n']) => {
                 let what = format!("{} rejected the command: {}", self.server, reason(line));
@@ -167,9 +194,11 @@ impl Client {
         }
     }
 
-    fn connect(&self, file: &TopologyFile) -> Result<Socket, Failure> {
-        let server = first_of(&self.addresses(file)?, self.patience);
-        server.map_err(|why| self.unavailable(format!("cannot be reached: {why}")))
+    fn connect(&self, file: &TopologyFile) -> Result<Connection, Failure> {
+        let (destination, name) = self.destination(file)?;
+        let server = first_of(&self.addresses(&destination)?, self.patience);
+        let server = server.map_err(|why| self.unavailable(format!("cannot be reached: {why}")))?;
+        self.tls.over(server, &name, self.patience)
     }
 
     fn silent(&self) -> Failure {

@@ -10,6 +10,7 @@ use super::terminal::Terminal;
 use super::topology_file::TopologyFile;
 use crate::config::{Diagnostic, ServerView, Supposed, Topology, diff};
 use crate::log as log_file;
+use crate::server::client_access::ClientAccess;
 use crate::server::config_state::{ConfigReader, Prepared};
 use crate::server::peer_tls::PeerTls;
 use crate::server::place_queries::PlacesInUse;
@@ -55,7 +56,7 @@ impl ConfigReader for ConfigFile {
             folder.and_then(|folder| check_folder(&topology, table, &folder))
         });
         let mut faults: Vec<Diagnostic> = faults.collect();
-        let (places, peer_tls) = match open(&topology, herd, &self.name, wall, has_places) {
+        let (places, peer_tls, access) = match open(&topology, herd, &self.name, wall, has_places) {
             Ok(opened) if faults.is_empty() => opened,
             opened => {
                 faults.extend(opened.err().into_iter().flatten());
@@ -67,7 +68,7 @@ impl ConfigReader for ConfigFile {
             self.warned.clone_from(&topology.sha256);
         }
         let (connections_max, ..) = connections_max(topology.neighbours_of(&self.name).len());
-        Ok(Prepared { topology, changes, places, peer_tls, connections_max })
+        Ok(Prepared { topology, changes, places, peer_tls, access, connections_max })
     }
 
     fn terminal_has_closed(&self) -> bool {
@@ -76,9 +77,9 @@ impl ConfigReader for ConfigFile {
 }
 
 /// What [`open`] opens.
-type Opened = (Option<PlacesInUse>, Option<PeerTls>);
+type Opened = (Option<PlacesInUse>, Option<PeerTls>, ClientAccess);
 
-/// Opens the source of places, if `has_places`, and the certificates of the server `name` of `topology`. Logs warnings.
+/// Opens the source of places, if `has_places`, and the certificates and tokens of the server `name` of `topology`. Logs warnings.
 /// `herd`: the herd's name in the certificates.
 pub(super) fn open(
     topology: &Topology,
@@ -90,11 +91,15 @@ pub(super) fn open(
     let warn = |warning: Diagnostic| log::warn!("{}", warning.in_one_line());
     let places = has_places.then(|| OpenPlaces::open(&topology.places, warn)).transpose();
     let read = |settings| PeerTls::read(settings, herd, name, wall);
-    match (places, topology.peer_tls.as_ref().map(read).transpose()) {
-        (Ok(places), Ok(peer_tls)) => Ok((places.map(|places| places.in_use), peer_tls)),
-        (places, peer_tls) => {
+    let peer_tls = topology.peer_tls.as_ref().map(read).transpose();
+    match (places, peer_tls, ClientAccess::read(topology, name, wall)) {
+        (Ok(places), Ok(peer_tls), Ok(access)) => {
+            Ok((places.map(|places| places.in_use), peer_tls, access))
+        }
+        (places, peer_tls, access) => {
             let mut faults = places.err().unwrap_or_default();
             faults.extend(peer_tls.err().map(|fault| *fault));
+            faults.extend(access.err().into_iter().flatten());
             Err(faults)
         }
     }

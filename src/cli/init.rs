@@ -20,16 +20,18 @@ const HEAD: &str = "\
 # Servers whose topology has another name here are rejected.
 herd = \"places-herd\"
 
-# Clients connect to the address `client`, neighbours to `peer`. `neighbours` are the servers that this one is linked to.
-# To serve other machines, write addresses of this machine in place of 127.0.0.1, and read docs/peer-tls.md.
+# Clients connect to the address `client`, neighbours to `peer`, browsers and phone apps to `http`. `neighbours` are the
+# servers that this one is linked to. To serve other machines, write addresses of this machine in place of 127.0.0.1, and
+# read docs/peer-tls.md and docs/http.md.
 ";
 
 /// Write a topology for these servers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Writes topology.toml into the current folder, or the file that --topology names. It overwrites no
-file. The servers get the ports 12000, 12001... for clients and 12100, 12101... for neighbours, and
-are linked in a ring. With more than 100 servers the ports for neighbours begin at 12200, 12300...
+file. The servers get the ports 12000, 12001... for clients, 12100, 12101... for neighbours and
+12200, 12201... for HTTP, and are linked in a ring. With more than 100 servers the ports for
+neighbours begin at 12200, 12300..., and those for HTTP at 12400, 12600...
 
 The smallest topology that works:
 
@@ -94,14 +96,15 @@ fn ring(number: usize, count: usize) -> Vec<usize> {
 fn text(names: &[String], neighbours: impl Fn(usize) -> Vec<usize>) -> String {
     let mut text = HEAD.to_owned();
     for (number, name) in names.iter().enumerate() {
-        let (client, peer) = (12_000 + number, 12_000 + names.len().next_multiple_of(100) + number);
+        let apart = names.len().next_multiple_of(100);
+        let [client, peer, http] = [0, 1, 2].map(|kind| 12_000 + kind * apart + number);
         // A name with control characters is read, and refused, too. TOML allows every string of JSON without DEL.
         let name = serde_json::Value::from(name.as_str()).to_string().replace('\x7f', r"\u007f");
         let neighbours: Vec<&String> = neighbours(number).iter().map(|at| &names[*at]).collect();
         let _ = write!(
             text,
             "\n[[server]]\nname = {name}\nclient = \"127.0.0.1:{client}\"\npeer = \"127.0.0.1:{peer}\"\n\
-             neighbours = {neighbours:?}\n"
+             http = \"127.0.0.1:{http}\"\nneighbours = {neighbours:?}\n"
         );
     }
     // The rest is the same for any servers.

@@ -25,6 +25,7 @@ mod serve;
 mod sources;
 mod status;
 mod terminal;
+mod token;
 mod topology_file;
 mod up;
 
@@ -99,6 +100,9 @@ enum CliCommand {
     #[cfg(feature = "pki")]
     #[command(subcommand)]
     Pki(pki::Pki),
+    /// Make the tokens with which clients use the HTTP ports
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Send a test request to the source of places
     #[command(subcommand)]
     Places(places_check::Places),
@@ -146,6 +150,7 @@ impl Cli {
             CliCommand::Client(client) => client.run(&topology),
             #[cfg(feature = "pki")]
             CliCommand::Pki(pki) => pki.run(&topology),
+            CliCommand::Token(token::TokenCommand::New(new)) => new.run(&topology),
             CliCommand::Places(places_check::Places::Check(check)) => check.run(&topology),
             CliCommand::Status(status) => status.run(&topology),
             CliCommand::Reload(reload) => reload.run(&topology),

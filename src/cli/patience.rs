@@ -4,6 +4,7 @@
 //! socket's timeout, so a peer that sends one byte at a time does not extend it.
 
 use socket2::{SockAddr, Socket, Type};
+use std::borrow::Borrow;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -69,25 +70,31 @@ pub(super) fn connect(address: &SockAddr, end: Instant) -> io::Result<Socket> {
     }
 }
 
-/// A connection with one deadline for all reads and writes. After it they fail with an error that counts as a timeout
-/// ([`is_late`]).
+/// A connection with one deadline for all reads and writes, if `end` is set. After it they fail with an error that counts as
+/// a timeout ([`is_late`]).
 #[derive(Debug)]
-pub(super) struct Timed<'a> {
-    pub(super) socket: &'a Socket,
-    pub(super) end: Instant,
+pub(super) struct Timed<S> {
+    pub(super) socket: S,
+    pub(super) end: Option<Instant>,
 }
 
-impl Read for Timed<'_> {
+impl<S: Borrow<Socket>> Read for Timed<S> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_read_timeout(Some(until(self.end)?))?;
-        self.socket.read(bytes)
+        let mut socket = self.socket.borrow();
+        if let Some(end) = self.end {
+            socket.set_read_timeout(Some(until(end)?))?;
+        }
+        socket.read(bytes)
     }
 }
 
-impl Write for Timed<'_> {
+impl<S: Borrow<Socket>> Write for Timed<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(Some(until(self.end)?))?;
-        self.socket.write(bytes)
+        let mut socket = self.socket.borrow();
+        if let Some(end) = self.end {
+            socket.set_write_timeout(Some(until(end)?))?;
+        }
+        socket.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -116,7 +123,7 @@ mod tests {
         let sender = thread::spawn(move || while peer.write_all(b"x").is_ok() {});
         let socket = Socket::from(socket);
         let end = Instant::now() + Duration::from_millis(50);
-        let mut timed = Timed { socket: &socket, end };
+        let mut timed = Timed { socket: &socket, end: Some(end) };
         let mut byte = [0];
         let error = loop {
             match timed.read(&mut byte) {
@@ -134,7 +141,7 @@ mod tests {
         let (socket, _peer) = UnixStream::pair().expect("descriptors are free");
         let socket = Socket::from(socket);
         let end = Instant::now() + Duration::from_millis(50);
-        let written = Timed { socket: &socket, end }.write_all(&vec![b'x'; 8 << 20]);
+        let written = Timed { socket: &socket, end: Some(end) }.write_all(&vec![b'x'; 8 << 20]);
         assert!(is_late(&written.expect_err("nobody reads it")));
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   init   ─▶ ca.pem  ca.key
-//!   issue  ─▶ NAME.pem  NAME.key
+//!   issue  ─▶ NAME.pem  NAME.key, or client-ID.pem  client-ID.key
 //!   renew  ─▶ NAME.pem  NAME.key, and the pair before as NAME-SERIAL.old.pem and .key
 //!   revoke ─▶ one more entry in revoked.crl; NAME.pem and NAME.key are renamed
 //! ```
@@ -26,13 +26,15 @@ use crate::config::{Server, Supposed, Topology, certificate_name};
 use crate::files;
 use crate::log::plural;
 use crate::net::tls::cert_info::CertInfo;
+use crate::net::tls::clients::verify_client;
 use crate::net::tls::mutual::{Credentials, Mutual};
 use crate::net::tls::pem;
+use crate::server::client_access::ID_URI;
 use herd_reactor::{MioIo, UnixNanos};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationList,
     CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
-    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, string::Ia5String,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer};
@@ -81,12 +83,15 @@ pub(super) struct Init {
     days: u32,
 }
 
-/// Make a certificate and a key for servers of the topology
+/// Make a certificate and a key for servers of the topology, or for clients
 #[derive(Debug, clap::Args)]
 pub(super) struct Issue {
     /// Servers of the topology
-    #[arg(required = true)]
+    #[arg(required_unless_present = "client")]
     names: Vec<String>,
+    /// A client, by its id, for a port with client certificates (docs/client-tls.md); may be repeated
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    client: Vec<String>,
     #[command(flatten)]
     place: FolderArgs,
     #[command(flatten)]
@@ -169,17 +174,23 @@ impl Init {
 impl Issue {
     fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
         let (topology, folder) = self.place.open(file)?;
-        let servers = file.servers(&topology, &self.names)?;
-        for server in &servers {
-            let ends = ["pem", "key"].map(|end| folder.of(&server.name, end));
+        let servers = match self.names.is_empty() {
+            true => Vec::new(),
+            false => file.servers(&topology, &self.names)?,
+        };
+        let clients: Vec<String> = self.client.iter().map(|id| file_name(id)).collect();
+        let names = servers.iter().map(|server| &server.name).chain(&clients);
+        for name in names {
+            let ends = ["pem", "key"].map(|end| folder.of(name, end));
             must_be_free(&ends.each_ref().map(PathBuf::as_path))?;
         }
-        let issuer = folder.issuer(&topology.herd)?;
+        let (issuer, days) = (folder.issuer(&topology.herd)?, self.term.days);
         for server in servers {
-            let pair = folder.pair(&topology.herd, &server.name, &issuer, self.term.days)?;
-            write_new(&folder.of(&server.name, "key"), &pair.key)?;
-            write_new(&folder.of(&server.name, "pem"), &pair.certificate)?;
-            print_line(&pair.what);
+            let pair = folder.pair(&topology.herd, &server.name, &issuer, days)?;
+            folder.write(&server.name, &pair)?;
+        }
+        for (id, name) in self.client.iter().zip(&clients) {
+            folder.write(name, &folder.client_pair(id, &issuer, days)?)?;
         }
         Ok(())
     }
@@ -291,6 +302,14 @@ impl PkiFolder {
         Ok(format!("{name}-{}.{why}", &serial[..serial.len().min(12)]))
     }
 
+    /// Writes a new pair.
+    fn write(&self, name: &str, pair: &Pair) -> Result<(), Failure> {
+        write_new(&self.of(name, "key"), &pair.key)?;
+        write_new(&self.of(name, "pem"), &pair.certificate)?;
+        print_line(&pair.what);
+        Ok(())
+    }
+
     /// Makes a key and a certificate for the server `name`, and verifies them as a neighbour would.
     fn pair(
         &self,
@@ -300,25 +319,61 @@ impl PkiFolder {
         days: u32,
     ) -> Result<Pair, Failure> {
         let full = certificate_name(name, herd);
-        let wall = MioIo::wall_clock();
+        let dns_name = Ia5String::try_from(full.as_str()).map_err(|e| cannot(&full, e))?;
+        let usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let subject = (full.as_str(), SanType::DnsName(dns_name), usages);
+        let (pair, der, key) = self.signed(name, subject, issuer, days)?;
+        self.judge(&der, &key, MioIo::wall_clock())?;
+        Ok(pair)
+    }
+
+    /// Makes a key and a certificate for the client `id`, and verifies them as a server would.
+    fn client_pair(
+        &self,
+        id: &str,
+        issuer: &Issuer<'_, KeyPair>,
+        days: u32,
+    ) -> Result<Pair, Failure> {
+        let full = format!("{ID_URI}{}", percent_encoded(id));
+        let uri = Ia5String::try_from(full.as_str()).map_err(|e| cannot(&full, e))?;
+        let subject = (full.as_str(), SanType::URI(uri), vec![ExtendedKeyUsagePurpose::ClientAuth]);
+        let (pair, der, _) = self.signed(&file_name(id), subject, issuer, days)?;
+        let path = self.file("ca.pem");
+        verify_client(read(&path, "certificate")?, &der, MioIo::wall_clock())
+            .map_err(|_| self.other_key(&path))?;
+        Ok(pair)
+    }
+
+    /// Makes a key, and a certificate for `subject`: its name, as people see it and as programs do, and its usages.
+    fn signed(
+        &self,
+        name: &str,
+        (full, san, usages): (&str, SanType, Vec<ExtendedKeyUsagePurpose>),
+        issuer: &Issuer<'_, KeyPair>,
+        days: u32,
+    ) -> Result<(Pair, CertificateDer<'static>, KeyPair), Failure> {
         let key = new_key()?;
-        let mut params =
-            CertificateParams::new(vec![full.clone()]).map_err(|e| cannot(&full, e))?;
-        params.distinguished_name.push(DnType::CommonName, full.as_str());
+        let mut params = CertificateParams::default();
+        params.subject_alt_names.push(san);
+        params.distinguished_name.push(DnType::CommonName, full);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = usages;
         params.use_authority_key_identifier_extension = true;
-        hold(&mut params, wall, days);
-        let made = params.signed_by(&key, issuer).map_err(|e| cannot(&full, e))?;
-        self.judge(made.der(), &key, wall)?;
+        hold(&mut params, MioIo::wall_clock(), days);
+        let made = params.signed_by(&key, issuer).map_err(|e| cannot(full, e))?;
         let what = format!(
             "{}: {full}, valid for {}; its key is {}",
             self.of(name, "pem").display(),
             plural(days as usize, "day"),
             self.of(name, "key").display()
         );
-        Ok(Pair { what, certificate: made.pem(), key: key.serialize_pem() })
+        let pair = Pair { what, certificate: made.pem(), key: key.serialize_pem() };
+        Ok((pair, made.der().clone(), key))
+    }
+
+    fn other_key(&self, path: &Path) -> Failure {
+        let what = "ca.key is not the key of ca.pem, or they were made for a herd of another name";
+        config(format!("{}: {what}", path.display()))
     }
 
     /// Replaces the pair of the server `name`, which is kept as `aside`; see the head of this file.
@@ -363,11 +418,7 @@ impl PkiFolder {
         };
         let judged =
             Mutual::new(credentials).map_err(|e| config(format!("{}: {e:?}", path.display())));
-        judged?.verify(&[der.to_vec()], wall).map_err(|_| {
-            let what =
-                "ca.key is not the key of ca.pem, or they were made for a herd of another name";
-            config(format!("{}: {what}", path.display()))
-        })
+        judged?.verify(&[der.to_vec()], wall).map_err(|_| self.other_key(&path))
     }
 
     /// Returns the serial numbers in revoked.crl, and when each was revoked, as the time since 1970.
@@ -436,6 +487,22 @@ fn authority(herd: &str, key: &KeyPair) -> CertificateParams {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
+}
+
+/// `id` with all but letters, digits, `.`, `_` and `-` percent-encoded.
+fn percent_encoded(id: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    id.bytes()
+        .map(|byte| match is_plain(byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// The name, without its end, of the files of the client `id`.
+fn file_name(id: &str) -> String {
+    format!("client-{}", percent_encoded(id))
 }
 
 fn hold(params: &mut CertificateParams, wall: UnixNanos, days: u32) {

@@ -31,6 +31,7 @@ use herd_reactor::{Io, MioIo, Moment, Reactor, Signal};
 use rustix::process::{self, Pid, Resource, Rlimit};
 use rustix::time::{ClockId, clock_gettime};
 use std::env;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -126,7 +127,7 @@ fn serve(
     dump_no_core();
     let terminal = Terminal::at_start();
     let wall = MioIo::wall_clock();
-    let (places, peer_tls) = config_file::open(topology, &topology.herd, name, wall, true)
+    let (places, peer_tls, access) = config_file::open(topology, &topology.herd, name, wall, true)
         .map_err(|faults| file.refused(&faults))?;
     let places = places.expect("it was to be opened");
     let signals =
@@ -142,6 +143,7 @@ fn serve(
     }
     member.place_queries.fallback = places.fallback;
     member.peer_tls = peer_tls.map(Box::new);
+    *member.access = access;
     if let Some(folder) = &topology.status_folder {
         must_take_files(file, topology, "status", folder)?;
         // If other users could write to the folder, they could replace the socket.
@@ -173,11 +175,15 @@ fn serve(
     }
     member.notify = notify;
     let mut reactor = Reactor::new(io, member, Member::reactor_limits(topology));
-    let ServerAddrs { client, peer } =
+    let ServerAddrs { client, peer, http, client_tls } =
         Member::start(&mut reactor).map_err(|e| Failure::new(Exit::Unavailable, e.to_string()))?;
     log::started();
-    ::log::info!(event = "listening"; "{name} listens: clients {client}, neighbours {peer}");
-    print_line(&format!("{name}: clients {client}, neighbours {peer}, log {log}"));
+    let named = |name: &str, address: Option<SocketAddr>| {
+        address.map_or(String::new(), |address| format!(", {name} {address}"))
+    };
+    let http = named("clients with TLS", client_tls) + &named("http", http);
+    ::log::info!(event = "listening"; "{name} listens: clients {client}, neighbours {peer}{http}");
+    print_line(&format!("{name}: clients {client}, neighbours {peer}{http}, log {log}"));
     if let Err(e) = reactor.run() {
         return Err(match reactor.state().journal_failed() {
             true => {

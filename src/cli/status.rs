@@ -7,7 +7,7 @@ use super::topology_file::TopologyFile;
 use super::{in_columns, print_error, print_line};
 use crate::config::{Server, Topology, socket_path};
 use crate::log::one_line;
-use crate::server::exposition::exposition;
+use crate::server::exposition::{MetricsFormat, exposition};
 use crate::server::health::verdict;
 use serde_json::Value;
 use socket2::{SockAddr, Socket};
@@ -96,7 +96,11 @@ impl Status {
                 (Err(why), name) => rows.rows.push(vec![name.to_owned(), why.to_string()]),
             }
         }
-        let text = if self.prometheus { exposition(&statuses) } else { rows.to_string() };
+        let text = if self.prometheus {
+            exposition(MetricsFormat::Prometheus, &statuses)
+        } else {
+            rows.to_string()
+        };
         if !self.json && !self.healthy && !text.is_empty() {
             print_line(text.trim_end());
         }
@@ -131,7 +135,7 @@ pub(super) fn listens(path: &Path) -> bool {
 /// Sends `line` to the server that listens at `path`.
 pub(super) fn ask(path: &Path, line: &[u8], end: Instant) -> io::Result<Socket> {
     let socket = connect(&SockAddr::unix(path)?, end)?;
-    Timed { socket: &socket, end }.write_all(line)?;
+    Timed { socket: &socket, end: Some(end) }.write_all(line)?;
     Ok(socket)
 }
 
@@ -166,7 +170,7 @@ pub(super) fn told(error: &io::Error, path: &Path, patience: Patience) -> io::Er
 
 /// Reads the reply of a server: one line with a JSON object.
 pub(super) fn answer_of(socket: &Socket, end: Instant) -> io::Result<Value> {
-    let server = Timed { socket, end };
+    let server = Timed { socket, end: Some(end) };
     let mut line = String::new();
     let count = BufReader::new(server.take(ANSWER_BYTES_MAX)).read_line(&mut line)?;
     match serde_json::from_str(&line) {

@@ -118,6 +118,7 @@ impl UpArgs {
             terminal: Terminal::at_start(),
             servers: servers.into_iter().map(SupervisedServer::new).collect(),
             patience: topology.limits.drain + ENDED_WITHIN,
+            https: topology.http.tls,
             is_shown: false,
             is_reloading: false,
             is_ending: false,
@@ -168,6 +169,8 @@ struct Up {
     servers: Vec<SupervisedServer>,
     /// How long the servers may take to end.
     patience: Duration,
+    /// Whether the HTTP ports speak TLS.
+    https: bool,
     /// Each server has been tried once, and the table has been printed.
     is_shown: bool,
     /// SIGHUP has come, and the servers get it when those that were removed have ended.
@@ -432,6 +435,9 @@ impl Up {
             .map(|kept| (&kept.server, kept.child.as_ref().filter(|_| kept.listens).map(Child::id)))
             .collect();
         print_line(&banner::table(&rows));
+        if let Some(page) = banner::live_page(self.https, &rows) {
+            print_line(&page);
+        }
         let program = env::args_os().next().unwrap_or_else(|| "herd".into());
         print_line(&banner::what_to_type(&program.to_string_lossy(), self.topology.named(), &rows));
     }

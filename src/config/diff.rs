@@ -18,7 +18,7 @@ use super::toml_section::{Section, bare};
 use super::{DialAddr, Topology};
 
 /// The keys of files that may change while the topology does not. Their values have the time of the last change.
-const FILE_KEYS: [&str; 3] = ["file", "key_file", "ca_file"];
+const FILE_KEYS: [&str; 4] = ["file", "key_file", "ca_file", "tokens"];
 
 /// The part of a topology that concerns one server: each value by its name, such as `limits.connections`,
 /// `server.Alford.client` or `neighbour Parker`.
@@ -64,7 +64,9 @@ pub(super) fn settings(
     for keys in KEYS.chunk_by(|one, next| one.section == next.section) {
         let (name, table) = (keys[0].section, &top.section(keys[0].section, &mut known));
         let section = if name == TOP { top } else { table };
-        let is_switch = |key: &Key| key.name == bare(name) && key.reload == Reload::Restart;
+        let is_switch = |key: &Key| {
+            key.section == TOP && key.name == bare(name) && key.reload == Reload::Restart
+        };
         if !section.is_there() && KEYS.iter().any(is_switch) {
             continue;
         }
@@ -114,6 +116,10 @@ impl Topology {
             // Where others find a port concerns only them.
             let end = if *found_at == DialAddr::Ip(bound) { "" } else { "_listen" };
             view.insert(format!("server.{name}.{key}"), (bound.to_string(), false, end));
+        }
+        for (key, bound) in [("http", server.http), ("client_tls", server.client_tls)] {
+            let bound = bound.map(|bound| (bound.to_string(), false, ""));
+            view.extend(bound.map(|bound| (format!("server.{name}.{key}"), bound)));
         }
         Some(ServerView(view))
     }

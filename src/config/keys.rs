@@ -54,8 +54,8 @@ pub enum ValueType {
     Address,
     /// An IP address or a host name, and a port.
     Host,
-    /// A list of texts.
-    Texts,
+    /// A list of texts, with the name of what they are.
+    Texts(&'static str),
     /// True or false.
     Flag,
     /// One of these texts.
@@ -84,6 +84,8 @@ pub const TOP: &str = "the top of the file";
 
 const SERVER: &str = "[[server]]";
 const PEER_TLS: &str = "[peer_tls]";
+const HTTP: &str = "[http]";
+const CLIENT_TLS: &str = "[client_tls]";
 const PLACES: &str = "[places]";
 const LOG: &str = "[log]";
 const JOURNAL: &str = "[journal]";
@@ -101,6 +103,8 @@ pub const KEYS: &[Key] = &[
         "When to answer an IAMAT. \"local\": when it is stored here; \"peer\": when a neighbour has it, too, at most ack_wait_ms later."),
     key(TOP, "server", Tables, Required(""), "A server of the herd."),
     Key { reload: Restart, ..key(TOP, "peer_tls", Table, Unset(""), "Servers authenticate each other by mutual TLS. Without this table they use plain TCP.") },
+    key(TOP, "http", Table, Unset(""), "Who may use the HTTP ports, and how much a request may hold (docs/http.md). A server has an HTTP port if its entry has `http`."),
+    Key { reload: Restart, ..key(TOP, "client_tls", Table, Unset(""), "TLS for clients, on the ports `client_tls` and, with tls under [http], on the HTTP ports (docs/client-tls.md).") },
     key(TOP, "places", Table, Unset(""), "Where WHATSAT looks for places."),
     key(TOP, "log", Table, Unset(""), "Where each server writes its log, and which lines."),
     Key { reload: Restart, ..key(TOP, "journal", Table, Unset(""), "Servers keep their reports on disk. Without this table a server forgets them when it ends.") },
@@ -116,11 +120,52 @@ pub const KEYS: &[Key] = &[
         "Where neighbours find its peer port. They look up a host name at each attempt. The server binds this address, unless peer_listen names another. A plain server may leave it out: it has one port for both.") },
     Key { reload: Restart, ..key(SERVER, "peer_listen", Address, Unset("[::]:12100"),
         "The address to bind for the peer port, like client_listen.") },
-    key(SERVER, "neighbours", Texts, Unset("\"Parker\", \"Welsh\""), "The servers that it is linked to. A link exists if either of the two servers lists the other."),
+    Key { reload: Restart, ..key(SERVER, "http", Address, Unset("127.0.0.1:12200"),
+        "The address to bind for HTTP: phone apps, the JSON API, the live page and the metrics. Without it the server has no HTTP port.") },
+    Key { reload: Restart, ..key(SERVER, "client_tls", Address, Unset("127.0.0.1:12300"),
+        "The address to bind for a second client port, which speaks the same lines over TLS. It needs a table [client_tls].") },
+    key(SERVER, "neighbours", Texts("names of servers"), Unset("\"Parker\", \"Welsh\""), "The servers that it is linked to. A link exists if either of the two servers lists the other."),
     Key { reload: OfNeighbours, ..key(SERVER, "plain", Flag, Is("false"), "Whether this server is the Python original, which knows only AT lines that end in CR LF.") },
 
     key(PEER_TLS, "folder", Text, Is("pki"),
         "The folder of ca.pem, NAME.pem, NAME.key and revoked.crl, relative to this file's folder (docs/peer-tls.md). NAME.key in $CREDENTIALS_DIRECTORY takes the place of the one here."),
+
+    key(HTTP, "tokens", Text, Unset("herd.tokens"),
+        "The file of the tokens, relative to this file's folder: who may report and read over HTTP. `herd token new` makes them. A file of this name in $CREDENTIALS_DIRECTORY takes its place. If this is not set, whoever reaches an HTTP port may use it."),
+    Key { reload: Restart, ..key(HTTP, "tls", Flag, Is("false"), "Whether the HTTP ports speak TLS, with the certificate of [client_tls].") },
+    key(HTTP, "insecure_http", Flag, Is("false"),
+        "Allow HTTP ports beyond the loopback without tokens and without required client certificates. Set it only if a proxy or a firewall decides who reaches them."),
+    key(HTTP, "hosts", Texts("host names"), Unset("\"herd.example\""),
+        "Names of the servers that a request may have as its Host. Names of other hosts are rejected with 421, against DNS rebinding. IP addresses, localhost and the names of the servers are always allowed."),
+    key(HTTP, "allow_origins", Texts("origins, or *"), Unset("\"https://map.example\""),
+        "Web sites whose pages may use the HTTP ports. \"*\" = every site. The herd's own pages always may."),
+    key(HTTP, "followers", Number("", 0..=1_024), Is("64"),
+        "Maximum connections that follow /v1/events at once. Further ones get 503."),
+    key(HTTP, "head_bytes", Number("bytes", 1_024..=1_048_576), Is("16_384"),
+        "Longest head of a request. A longer one gets 431, and the connection is closed."),
+    key(HTTP, "body_bytes", Number("bytes", 1_024..=67_108_864), Is("2_097_152"),
+        "Longest body of a request. A longer one gets 413, and the connection is closed."),
+    key(HTTP, "total_body_bytes", Number("bytes", 65_536..=1_073_741_824), Is("67_108_864"),
+        "Memory for the bodies of all requests that are not complete yet. While it is used up, further requests get 503."),
+    key(HTTP, "head_ms", Number("ms", 100..=600_000), Is("10_000"),
+        "Time from the first byte of a request to the end of its head. After it the request gets 408, and the connection is closed."),
+    key(HTTP, "body_ms", Number("ms", 100..=3_600_000), Is("30_000"),
+        "Time for the body of a request. After it the request gets 408, and the connection is closed."),
+    key(HTTP, "keep_alive_ms", Number("ms", 100..=3_600_000), Is("75_000"),
+        "Time that an HTTP connection may be idle between two requests. After it the connection is closed."),
+
+    key(CLIENT_TLS, "certificate", Text, Is("pki/{name}.pem"),
+        "The certificate that clients see, in PEM, with its intermediate certificates, relative to this file's folder. {name} stands for the server's name."),
+    key(CLIENT_TLS, "key", Text, Is("pki/{name}.key"),
+        "The private key of `certificate`, in PEM (chmod 600). {name} stands for the server's name. A file of this name in $CREDENTIALS_DIRECTORY takes its place."),
+    key(CLIENT_TLS, "ca", Text, Is("pki/ca.pem"),
+        "The authorities whose client certificates are accepted, in PEM. If a file revoked.crl is in the same folder, the certificates that it lists are rejected. Only read if clients may have certificates."),
+    key(CLIENT_TLS, "certificates", Choice(&["none", "optional", "required"]), Is("none"),
+        "Whether clients have certificates, which prove their ids (docs/client-tls.md)."),
+    key(CLIENT_TLS, "own_id_only", Flag, Is("false"),
+        "Accept a report only about the id in the client's certificate. A client without one cannot report, except with a token."),
+    key(CLIENT_TLS, "ask", Choice(&["any", "own"]), Is("any"),
+        "Which ids clients may ask about: any, or only the one in the client's certificate. A client without one cannot ask, except with a token."),
 
     key(PLACES, "source", Choice(&["embedded", "file", "google", "google-legacy", "photon"]), Is("embedded"),
         "Where places come from. Nothing else decides it: a key alone never makes the herd ask Google."),
@@ -222,6 +267,12 @@ pub const KEYS: &[Key] = &[
         "Maximum TLS handshakes at once at the peer port. The next one closes the oldest. 0 = 64 or the number of neighbours, whichever is larger."),
     key(LIMITS, "peer_tls_bytes", Number("bytes", 4_096..=65_536), Is("16_384"),
         "Bytes that a server may send before it has proved its name. After them the connection is closed."),
+    key(LIMITS, "client_tls_ms", Number("ms", 100..=600_000), Is("10_000"),
+        "Time for a TLS handshake with a client. After it the connection is closed."),
+    key(LIMITS, "client_tls_handshakes", Number("", 1..=65_536), Is("1_024"),
+        "Maximum TLS handshakes with clients at once. The next one closes the oldest."),
+    key(LIMITS, "client_tls_bytes", Number("bytes", 4_096..=65_536), Is("16_384"),
+        "Bytes that a client may send before its handshake is done. After them the connection is closed."),
     key(LIMITS, "ping_ms", Number("ms", 100..=600_000), Is("5_000"), "Time between two PINGs to a neighbour."),
     key(LIMITS, "silence_ms", Number("ms", 200..=3_600_000), Is("15_000"),
         "Time that a neighbour may be silent. After it the connection is closed."),
@@ -339,7 +390,9 @@ mod tests {
                 Table | Tables => assert!(KEYS.iter().any(|row| {
                     row.section.trim_matches(['[', ']']) == key.name && key.section == TOP
                 })),
-                Text | Name | Address | Host | Texts => assert!(!text.is_empty(), "{}", key.name),
+                Text | Name | Address | Host | Texts(_) => {
+                    assert!(!text.is_empty(), "{}", key.name)
+                }
             }
             assert!(key.help.ends_with('.'), "{}", key.name);
         }
@@ -364,13 +417,17 @@ mod tests {
             [
                 "the top of the file.herd",
                 "the top of the file.peer_tls",
+                "the top of the file.client_tls",
                 "the top of the file.journal",
                 "[[server]].name",
                 "[[server]].client",
                 "[[server]].client_listen",
                 "[[server]].peer",
                 "[[server]].peer_listen",
+                "[[server]].http",
+                "[[server]].client_tls",
                 "[[server]].plain",
+                "[http].tls",
                 "[journal].folder",
                 "[status].folder",
             ]

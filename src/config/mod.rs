@@ -20,13 +20,15 @@
 //! Invariants: names are unique and fit [`NAME_BYTES_MAX`](crate::wire::command::NAME_BYTES_MAX). Addresses are
 //! unique. Every neighbour is another server of the herd, and lists are made symmetric. The limits are consistent
 //! ([`Limits`]). The files named under `[places]` exist, and the keys there fit the source. No peer port beyond the
-//! loopback accepts unauthenticated neighbours, unless `insecure_peers` allows it. With `[peer_tls]`, each server's
+//! loopback accepts unauthenticated neighbours, unless `insecure_peers` allows it; no HTTP port beyond the loopback
+//! accepts everybody, unless `insecure_http` allows it. With `[peer_tls]`, each server's
 //! name fits a certificate. The path of each status socket fits a socket address.
 
 mod diagnostic;
 mod dial_addr;
 mod diff;
 mod graph;
+mod http;
 mod journal;
 mod keys;
 mod limits;
@@ -48,6 +50,7 @@ use toml::de::DeTable;
 pub use diagnostic::{Diagnostic, TopologyErrors};
 pub use dial_addr::DialAddr;
 pub use diff::{Change, ServerView, diff};
+pub use http::{ClientTlsSettings, HttpSettings, NamedFile, PresentsCertificate};
 pub use keys::{DefaultValue, KEYS, Key, Reload, TOP, ValueType, range_in_words};
 pub use limits::{Limits, Seconds};
 pub use page::page;
@@ -57,6 +60,7 @@ pub use servers::{SERVERS_MAX, Server};
 pub use status::socket_path;
 pub use toml_section::most_like;
 
+use crate::access::{in_hex, sha256};
 use crate::files;
 use crate::journal::JournalSettings;
 use crate::log::LogSettings;
@@ -78,6 +82,10 @@ pub struct Topology {
     pub servers: Vec<Server>,
     /// The folder of the certificates for mutual TLS between neighbours. `None`: neighbours are not authenticated.
     pub peer_tls: Option<PeerTlsSettings>,
+    /// Who may use the HTTP ports, and how much a request may hold.
+    pub http: HttpSettings,
+    /// TLS for clients. `None`: no port for clients speaks TLS.
+    pub client_tls: Option<ClientTlsSettings>,
     /// The source of places for WHATSAT, and its settings.
     pub places: PlacesSettings,
     /// Where the log goes.
@@ -184,7 +192,8 @@ impl Topology {
         top.require("herd", &mut diagnostics);
         let herd = top.text("herd").map(Spanned::into_inner).unwrap_or_default();
         let security = peers::read(&top, path, supposed.peer_tls, &mut diagnostics);
-        let servers = servers::read(&top, herd, &security, supposed, &mut diagnostics);
+        let http = http::read(&top, path, &mut diagnostics);
+        let servers = servers::read(&top, herd, &security, &http, supposed, &mut diagnostics);
         let [places, log_table, limits] =
             ["[places]", "[log]", "[limits]"].map(|name| top.section(name, &mut diagnostics));
         let topology = Topology {
@@ -196,11 +205,13 @@ impl Topology {
             status_folder: status::read(&top, folder, &servers, &mut diagnostics),
             servers,
             peer_tls: security.tls,
+            http: http.settings,
+            client_tls: http.tls,
             log: log::read(&log_table, folder, &mut diagnostics),
             journal: journal::read(&top, folder, &mut diagnostics),
             limits: Limits::read(&limits),
             settings: diff::settings(&top, text, folder),
-            sha256: sha256(text),
+            sha256: in_hex(&sha256(text.as_bytes())),
             places: places::read(&places, path, supposed, &mut diagnostics),
             folder_keys: ["log", "status", "journal"]
                 .map(|name| (name, diagnostics.diagnostic_at(path, top.place_of_folder(name))))
@@ -239,13 +250,4 @@ impl Topology {
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
-}
-
-/// The SHA-256 of `text`, in hexadecimal.
-fn sha256(text: &str) -> String {
-    // Any suite of TLS 1.3 with SHA-256 will do.
-    let suite = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
-    let hash = suite.tls13().map(|suite| suite.common.hash_provider.hash(text.as_bytes()));
-    let bytes = hash.iter().flat_map(|hash| hash.as_ref());
-    bytes.map(|byte| format!("{byte:02x}")).collect()
 }

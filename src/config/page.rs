@@ -64,7 +64,7 @@ fn row(key: &Key) -> String {
         ValueType::Name => ("text", "", "1 to 64 of A-Z a-z 0-9 . _ -".to_owned()),
         ValueType::Address => ("text", "", "IP:port or localhost:port".to_owned()),
         ValueType::Host => ("text", "", "IP:port or host:port".to_owned()),
-        ValueType::Texts => ("list of texts", "", "names of servers".to_owned()),
+        ValueType::Texts(what) => ("list of texts", "", (*what).to_owned()),
         ValueType::Flag => ("flag", "", "true, false".to_owned()),
         ValueType::Choice(words) => {
             ("text", "", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
@@ -74,7 +74,7 @@ fn row(key: &Key) -> String {
     };
     let shown = |text: &str| match &key.kind {
         ValueType::Number(..) | ValueType::Flag => format!("`{text}`"),
-        ValueType::Texts => format!("`[{text}]`"),
+        ValueType::Texts(_) => format!("`[{text}]`"),
         _ => quoted(text),
     };
     let default = match key.default {

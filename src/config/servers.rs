@@ -12,6 +12,7 @@ use super::Supposed;
 use super::diagnostic::{Diagnostics, all_quoted, quoted};
 use super::dial_addr::DialAddr;
 use super::graph::{self, NeighbourGraph};
+use super::http::HttpSecurity;
 use super::peers::Security;
 use super::toml_section::{Section, most_like};
 
@@ -32,6 +33,10 @@ pub struct Server {
     pub peer: DialAddr,
     /// The address that it binds for its peer port.
     pub peer_listen: SocketAddr,
+    /// The address that it binds for HTTP, if it has an HTTP port.
+    pub http: Option<SocketAddr>,
+    /// The address that it binds for clients that speak TLS, if it has such a port.
+    pub client_tls: Option<SocketAddr>,
     /// The names of all its neighbours, sorted, no matter which side lists them.
     pub neighbours: Vec<String>,
     /// Whether the server speaks only AT lines that end in CR LF, as the Python original does.
@@ -53,6 +58,8 @@ struct ServerDraft<'t> {
     name: Option<Spanned<&'t str>>,
     client: Option<PortDraft>,
     peer: Option<PortDraft>,
+    http: Option<PortDraft>,
+    client_tls: Option<PortDraft>,
     listed: Vec<Spanned<&'t str>>,
     plain: bool,
 }
@@ -62,14 +69,17 @@ struct CompleteServer<'t> {
     name: Spanned<&'t str>,
     client: PortDraft,
     peer: PortDraft,
+    http: Option<PortDraft>,
+    client_tls: Option<PortDraft>,
     listed: Vec<Spanned<&'t str>>,
     plain: bool,
 }
 
 impl<'t> ServerDraft<'t> {
     fn complete(self) -> Option<CompleteServer<'t>> {
-        let ServerDraft { name, client, peer, listed, plain } = self;
-        Some(CompleteServer { name: name?, client: client?, peer: peer?, listed, plain })
+        let ServerDraft { name, client, peer, http, client_tls, listed, plain } = self;
+        let (name, client, peer) = (name?, client?, peer?);
+        Some(CompleteServer { name, client, peer, http, client_tls, listed, plain })
     }
 }
 
@@ -78,6 +88,7 @@ pub(super) fn read(
     top: &Section<'_>,
     herd: &str,
     security: &Security,
+    http: &HttpSecurity<'_>,
     supposed: Supposed,
     diagnostics: &mut Diagnostics<'_>,
 ) -> Vec<Server> {
@@ -107,6 +118,10 @@ pub(super) fn read(
             let bound = peer.as_ref().map(|peer| &peer.listen);
             security.check(herd, name.as_ref(), bound, *plain, diagnostics);
         }
+        let ports = drafts.iter().map(|ServerDraft { http, client_tls, plain, .. }| {
+            ([http, client_tls].map(|port| port.as_ref().map(|port| &port.listen)), *plain)
+        });
+        http.check(ports, diagnostics);
     }
     match drafts.into_iter().map(ServerDraft::complete).collect::<Option<Vec<_>>>() {
         Some(servers) => connect(&servers, supposed, diagnostics),
@@ -134,10 +149,17 @@ fn read_server<'t>(section: &Section<'t>, diagnostics: &mut Diagnostics<'_>) -> 
                       address, write it as peer_listen";
         diagnostics.error(at.span(), what, remedy);
     }
+    let [http, client_tls] = ["http", "client_tls"].map(|key| {
+        let listen = section.address(key)?;
+        let at = Spanned::new(listen.span(), DialAddr::Ip(*listen.get_ref()));
+        Some(PortDraft { at, listen })
+    });
     ServerDraft {
         name: section.text("name"),
         client,
         peer: peer.filter(is_dialled),
+        http,
+        client_tls,
         listed: section.texts("neighbours"),
         plain,
     }
@@ -186,22 +208,23 @@ const ANY_IPV6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 fn check_addresses(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
     let mut taken = BTreeSet::new();
-    for ServerDraft { client, peer, plain, .. } in drafts {
+    for ServerDraft { client, peer, http, client_tls, plain, .. } in drafts {
         let at = |port: &PortDraft| port.at.get_ref().clone();
         let one_for_both = *plain && client.as_ref().map(at) == peer.as_ref().map(at);
         let peer = peer.as_ref().filter(|_| !one_for_both);
-        for port in client.iter().chain(peer) {
+        let mut own: Vec<&PortDraft> = Vec::new();
+        for port in client.iter().chain(peer).chain(http).chain(client_tls) {
             let (place, found) = (port.at.span(), port.at.get_ref());
             let bound = |port: &PortDraft| {
                 (port.listen.get_ref().ip().to_canonical(), port.listen.get_ref().port())
             };
             let (ip, number) = bound(port);
-            let other = client.as_ref().filter(|other| other.at.span() != place);
-            let meets_own = other.map(bound).is_some_and(|(own_ip, own_number)| {
+            let meets_own = own.iter().map(|other| bound(other)).any(|(own_ip, own_number)| {
                 own_number == number
                     && (ip == own_ip || ip.is_unspecified() || own_ip.is_unspecified())
                     && (ip.is_ipv4() == own_ip.is_ipv4() || [ip, own_ip].contains(&ANY_IPV6))
             });
+            own.push(port);
             // Two servers may both listen on one port of 0.0.0.0 if they run on two machines.
             let is_taken = !found.is_unspecified() && !taken.insert(found.canonical());
             if meets_own || is_taken {
@@ -210,7 +233,7 @@ fn check_addresses(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>
                     true => (place, found.to_string()),
                     false => (port.listen.span(), port.listen.get_ref().to_string()),
                 };
-                let what = format!("another client or peer port of the herd uses {used} already");
+                let what = format!("another port of the herd uses {used} already");
                 diagnostics.error(place, what, remedy);
             }
         }
@@ -295,13 +318,16 @@ fn connect(
         let mut neighbours: Vec<String> =
             neighbours.iter().map(|number| name(number).to_owned()).collect();
         neighbours.sort_unstable();
-        let &CompleteServer { ref client, ref peer, plain, .. } = server;
+        let &CompleteServer { ref client, ref peer, ref http, ref client_tls, plain, .. } = server;
+        let bound = |port: &Option<PortDraft>| port.as_ref().map(|port| *port.listen.get_ref());
         Server {
             name: (*server.name.get_ref()).to_owned(),
             client: client.at.get_ref().clone(),
             client_listen: *client.listen.get_ref(),
             peer: peer.at.get_ref().clone(),
             peer_listen: *peer.listen.get_ref(),
+            http: bound(http),
+            client_tls: bound(client_tls),
             neighbours,
             plain,
         }
@@ -310,11 +336,11 @@ fn connect(
 }
 
 fn warn_of_addresses(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) {
-    for CompleteServer { client, peer, .. } in servers {
-        let (client, peer) = (&client.listen, &peer.listen);
+    for CompleteServer { client, peer, http, client_tls, .. } in servers {
         // A plain server may have one address for both ports.
-        let peer_alone = (peer.span() != client.span()).then_some(peer);
-        for address in std::iter::once(client).chain(peer_alone) {
+        let peer_alone = (peer.listen.span() != client.listen.span()).then_some(peer);
+        for port in [client].into_iter().chain(peer_alone).chain(http).chain(client_tls) {
+            let address = &port.listen;
             if address.get_ref().port() >= FIRST_EPHEMERAL_PORT {
                 let port = address.get_ref().port();
                 let what = format!(

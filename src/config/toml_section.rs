@@ -170,6 +170,10 @@ impl<'t> Section<'t> {
             (ValueType::Table | ValueType::Tables, _) => {
                 (if self.has(key.name) { "on" } else { "off" }).to_owned()
             }
+            (ValueType::Texts(_), _) if self.has(key.name) => {
+                let texts = self.texts(key.name).into_iter().map(Spanned::into_inner);
+                texts.collect::<Vec<_>>().join(", ")
+            }
             (_, DefaultValue::Is(_)) => self.text_or_default(key.name).to_owned(),
             _ => (*self.text(key.name)?.get_ref()).to_owned(),
         })
@@ -234,8 +238,8 @@ impl<'t> FoundValue<'t> {
             (ValueType::Flag, DeValue::Boolean(_)) | (ValueType::Table, DeValue::Table(_)) => {
                 return true;
             }
-            (ValueType::Texts | ValueType::Tables, DeValue::Array(_)) => {
-                let is_text = matches!(key.kind, ValueType::Texts);
+            (ValueType::Texts(_) | ValueType::Tables, DeValue::Array(_)) => {
+                let is_text = matches!(key.kind, ValueType::Texts(_));
                 let bad = self.items().filter(|item| match item.value {
                     DeValue::String(_) => !is_text,
                     DeValue::Table(_) => is_text,
@@ -285,7 +289,7 @@ impl<'t> FoundValue<'t> {
 
     fn is_of_another_type(&self, key: &Key, diagnostics: &mut Diagnostics<'_>) {
         let wanted = match key.kind {
-            ValueType::Texts => "a list of texts",
+            ValueType::Texts(_) => "a list of texts",
             ValueType::Flag => "true or false",
             ValueType::Number(..) => "a whole number",
             ValueType::Table => "a table",
@@ -310,7 +314,7 @@ impl<'t> FoundValue<'t> {
 fn remedy_for(key: &Key) -> String {
     let (name, example) = (key.name, key.example());
     match &key.kind {
-        ValueType::Texts => {
+        ValueType::Texts(_) => {
             format!("write a list of texts in brackets, as in {name} = [{example}]")
         }
         ValueType::Flag => format!("write {name} = true or {name} = false, without quotes"),

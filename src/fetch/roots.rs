@@ -12,10 +12,7 @@ use std::sync::Arc;
 ///
 /// `ca_file`: PEM certificates to trust instead of the roots that are compiled in.
 pub fn client_config(ca_file: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
-    let roots = match ca_file {
-        None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
-        Some(path) => roots_of(path)?,
-    };
+    let roots = trusted_roots(ca_file)?;
     // The provider is named explicitly, so that another crate's default cannot conflict with it.
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -24,6 +21,14 @@ pub fn client_config(ca_file: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The certificates in `ca_file`, or else the roots that are compiled in, which browsers trust.
+pub fn trusted_roots(ca_file: Option<&Path>) -> io::Result<RootCertStore> {
+    match ca_file {
+        None => Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()),
+        Some(path) => roots_of(path),
+    }
 }
 
 fn roots_of(path: &Path) -> io::Result<RootCertStore> {

@@ -105,6 +105,11 @@ impl<S: Shared> Core<S> {
         Duration::from_nanos(std::mem::take(&mut self.longest_lag_nanos))
     }
 
+    /// Returns what [`take_longest_lag`](Core::take_longest_lag) would, and resets nothing.
+    pub fn longest_lag(&self) -> Duration {
+        Duration::from_nanos(self.longest_lag_nanos)
+    }
+
     /// The lag of each turn, as [`take_longest_lag`](Core::take_longest_lag) explains it. Reading resets nothing.
     pub fn lags(&self) -> &Histogram {
         &self.lags

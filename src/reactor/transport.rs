@@ -117,8 +117,8 @@ impl From<Addrs> for PackedAddrs {
 struct Filtered {
     /// Written data that the filter has not encoded yet.
     plain: Vec<u8>,
-    /// The certificates that the peer has presented.
-    peer_certificates: Vec<Vec<u8>>,
+    /// The certificates that the peer has presented; `None` during the handshake.
+    peer_certificates: Option<Vec<Vec<u8>>>,
 }
 
 /// State that few connections need, or only for a short time: connections that we made, that have a filter, or that
@@ -339,12 +339,18 @@ impl Transport {
     /// The certificate chain that the peer of a filtered connection has presented and proved to own: its own
     /// certificate first, each as DER. Empty if the filter requested none. Twisted: getPeerCertificate.
     pub fn peer_certificates(&self) -> &[Vec<u8>] {
-        self.filtered().map_or(&[], |filtered| &filtered.peer_certificates)
+        self.filtered().and_then(|filtered| filtered.peer_certificates.as_deref()).unwrap_or(&[])
+    }
+
+    /// Whether the connection is open, and its filter has not noted yet which certificates the peer has presented.
+    pub fn is_shaking_hands(&self) -> bool {
+        let is_unproved = |filtered: &Filtered| filtered.peer_certificates.is_none();
+        self.is_connected() && self.filtered().is_some_and(is_unproved)
     }
 
     pub(super) fn note_peer_certificates(&mut self, shown: Vec<Vec<u8>>) {
         if let Some(filtered) = self.filtered_mut() {
-            filtered.peer_certificates = shown;
+            filtered.peer_certificates = Some(shown);
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Neighbour {
     pub backlog: BacklogId,
     /// Links to it made and lost.
     pub link_changes: u64,
+    /// When the last link to it was made or lost; `None`: there has been none.
+    pub changed: Option<Moment>,
     /// AT lines received from it, and written to it, over all its links.
     pub reports: [u64; 2],
     /// The AT lines taken from the neighbour, if it asked for acknowledgements.
@@ -135,6 +137,7 @@ impl Neighbours {
                 comparison: Comparison::default(),
                 backlog: backlogs.add(),
                 link_changes: 0,
+                changed: None,
                 reports: [0; 2],
                 taken: None,
                 is_leaving: false,
@@ -157,7 +160,7 @@ impl Neighbours {
         let neighbour = &mut self.neighbours[id.0];
         if let Some(conn) = neighbour.conn {
             core.lose_connection(conn);
-            self.lost(table, id, conn);
+            self.lost(core.now(), table, id, conn);
         }
     }
 
@@ -235,6 +238,7 @@ impl Neighbours {
     /// the connection that this one replaces, if there is one.
     pub fn made(
         &mut self,
+        now: Moment,
         table: &mut Table,
         id: NeighbourId,
         conn: ConnId,
@@ -247,6 +251,7 @@ impl Neighbours {
             acks.linked(id);
         }
         neighbour.link_changes += 1;
+        neighbour.changed = Some(now);
         neighbour.comparison = Comparison::default();
         neighbour.taken = wants_acks.then(TakenLines::default);
         neighbour.is_leaving = false;
@@ -259,13 +264,14 @@ impl Neighbours {
     }
 
     /// Removes the link to `id` if it is `conn`, which is lost.
-    pub fn lost(&mut self, table: &mut Table, id: NeighbourId, conn: ConnId) {
+    pub fn lost(&mut self, now: Moment, table: &mut Table, id: NeighbourId, conn: ConnId) {
         let neighbour = &mut self.neighbours[id.0];
         if neighbour.conn != Some(conn) {
             return;
         }
         neighbour.conn = None;
         neighbour.link_changes += 1;
+        neighbour.changed = Some(now);
         neighbour.comparison = Comparison::default();
         neighbour.taken = None;
         table.backlogs.clear(neighbour.backlog);

@@ -12,24 +12,21 @@
 mod replies;
 
 use self::replies::{LoggedWhatsat, NAME, ReplyQueue};
+use super::client_tls::{forbidden, inside_tls};
 use super::counters::Door;
 use super::member::{Cx, Member, Message, limit_closes, log_line, log_name};
 use super::pace::Pace;
-use crate::config::{Limits, Seconds};
+use super::place_queries::query_near;
+use super::taking::refusal;
 use crate::log::Direction;
-use crate::places::Query;
-use crate::table::{MergeOutcome, ReportOrigin};
+use crate::net::tls::clients::PortSpeaks;
 use crate::wire::command::{
     Command, Iamat, ParseError, Whatsat, client_ahead, is_blank, write_refusal,
 };
-use crate::wire::report::Report;
-use crate::wire::stamp::Stamp;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
-use herd_reactor::{CloseReason, Context, Core, Factory, Flow, Protocol, TimerId, Transport};
+use herd_reactor::{CloseReason, Context, Factory, Flow, Protocol, TimerId, Transport};
 use std::net::SocketAddr;
 use std::time::Duration;
-
-const REPORTS_REFUSED: &str = "reports refused";
 
 /// Builds a [`Chatserver`] for each client. Twisted: the original's `ServerFactory` for clients.
 #[derive(Debug, Default)]
@@ -41,35 +38,25 @@ impl Factory<Member> for ChatserverFactory {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        if cx.state.counters.open(Door::Client) >= cx.state.clients_max {
-            cx.core.limit_hit("connections", cx.state.clients_max, 1, "clients turned away");
-            return None;
-        }
-        let Member { limits, addresses, paces, .. } = &mut *cx.state;
-        if let Some(most) = limits.connections_per_address
-            && !addresses.enter(peer.ip(), most)
-        {
-            let value = format_args!("{most}, reached by {}", peer.ip());
-            cx.core.limit_hit("connections_per_address", value, 1, "clients turned away");
-            return None;
-        }
-        let name = log_name(NAME, cx.id);
-        log::info!(event = "connected", conn:% = name, address:% = peer; "{name},{peer}: connected");
-        let idle = limits.idle_client.map(|limit| cx.core.timer_later(cx.id, limit));
-        let is_paced = idle.is_some() || limits.commands_per_second.is_some();
-        if is_paced {
-            paces.insert(cx.id, Pace::new(cx.core.now(), idle));
-        }
-        let client = Chatserver {
-            is_counted: limits.connections_per_address.is_some(),
-            is_paced,
-            ..Chatserver::default()
-        };
-        let lines =
-            LineLimits { line_bytes: limits.line_bytes, unfinished_line: limits.unfinished_line };
-        cx.core.register_producer(cx.id, limits.send_buffer_bytes);
-        cx.state.counters.accepted[Door::Client as usize] += 1;
+        let (client, lines) = Chatserver::admitted(cx, peer)?;
         Some(Box::new(LineReceiver::new(client, lines)))
+    }
+}
+
+/// Builds a [`Chatserver`] in TLS for each client of the second client port.
+#[derive(Debug, Default)]
+pub struct TlsClientFactory;
+
+impl Factory<Member> for TlsClientFactory {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Member>>> {
+        inside_tls(cx, PortSpeaks::Lines, |cx| {
+            let (client, lines) = Chatserver::admitted(cx, peer)?;
+            Some(LineReceiver::new(Chatserver { is_certified: true, ..client }, lines))
+        })
     }
 }
 
@@ -82,6 +69,8 @@ pub struct Chatserver {
     ending: Ending,
     /// Whether its address was counted when it connected.
     is_counted: bool,
+    /// Whether the client may be limited to what its certificate allows.
+    is_certified: bool,
     /// Whether `Member::paces` has what is noted for `idle_client_ms` and `commands_per_second`.
     is_paced: bool,
 }
@@ -123,7 +112,15 @@ impl LineProtocol<Member> for Chatserver {
             self.pause(cx, pause);
         }
         log_line(cx, NAME, Direction::In, line);
-        match Command::parse(line, &cx.state.command_limits) {
+        let parsed = Command::parse(line, &cx.state.command_limits);
+        if self.is_certified
+            && let Ok(command) = &parsed
+            && let Some(why) = forbidden(cx, command)
+        {
+            self.refuse(cx, line, &why);
+            return Ok(Mode::Lines);
+        }
+        match parsed {
             Ok(Command::Iamat(iamat)) => self.iamat(cx, &iamat, line),
             Ok(Command::Whatsat(whatsat)) => self.whatsat(cx, &whatsat, line),
             // The commands of neighbours are invalid on this port.
@@ -210,8 +207,8 @@ impl LineProtocol<Member> for Chatserver {
         if let Some(queue) = self.queue.take() {
             queue.close(cx);
         }
-        if let Some(transport) = cx.core.transport(cx.id).filter(|_| self.is_counted) {
-            cx.state.addresses.leave(transport.addrs().peer.ip());
+        if self.is_counted {
+            cx.state.client_left(cx.core, cx.id);
         }
         cx.state.paces.remove(&cx.id);
         cx.state.counters.closed[Door::Client as usize][why.number()] += 1;
@@ -221,71 +218,43 @@ impl LineProtocol<Member> for Chatserver {
 }
 
 impl Chatserver {
+    /// Makes the protocol of a client from `peer`, and counts it, unless a limit keeps it out.
+    fn admitted(cx: &mut Cx<'_>, peer: SocketAddr) -> Option<(Chatserver, LineLimits)> {
+        let is_counted = cx.state.admit_client(cx.core, peer)?;
+        let Member { limits, paces, .. } = &mut *cx.state;
+        let name = log_name(NAME, cx.id);
+        log::info!(event = "connected", conn:% = name, address:% = peer; "{name},{peer}: connected");
+        let idle = limits.idle_client.map(|limit| cx.core.timer_later(cx.id, limit));
+        let is_paced = idle.is_some() || limits.commands_per_second.is_some();
+        if is_paced {
+            paces.insert(cx.id, Pace::new(cx.core.now(), idle));
+        }
+        let client = Chatserver { is_counted, is_paced, ..Chatserver::default() };
+        let lines =
+            LineLimits { line_bytes: limits.line_bytes, unfinished_line: limits.unfinished_line };
+        cx.core.register_producer(cx.id, limits.send_buffer_bytes);
+        cx.state.counters.accepted[Door::Client as usize] += 1;
+        Some((client, lines))
+    }
+
     /// Handles IAMAT: a client reports its location. Report: section 3.2.
+    #[inline(always)]
     fn iamat(&mut self, cx: &mut Cx<'_>, iamat: &Iamat<'_>, line: &[u8]) {
         let mut reply = std::mem::take(&mut cx.state.scratch);
-        match self.take_report(cx, iamat, &mut reply) {
-            Ok(()) => {
+        let taken = cx.state.take_report(cx.core, Door::Client, iamat, &mut reply);
+        match taken {
+            Ok(_) => {
+                if let Some(acks) = &mut cx.state.neighbours.acks {
+                    self.queue.get_or_insert_default().wait_for_neighbour(acks.wait(cx.id));
+                }
                 self.reply(cx, &reply);
                 cx.state.scratch = reply;
             }
             Err(why) => {
                 cx.state.scratch = reply;
-                self.refuse(cx, line, &why);
+                self.refuse(cx, line, &refusal(why));
             }
         }
-    }
-
-    /// Stores the report and floods it; `reply` becomes its AT line. An error is the reason for which it is refused.
-    fn take_report(
-        &mut self,
-        cx: &mut Cx<'_>,
-        iamat: &Iamat<'_>,
-        reply: &mut Vec<u8>,
-    ) -> Result<(), &'static str> {
-        let received = Stamp::from(cx.wall());
-        cx.state.set_window(cx.wall());
-        let Context { core, state, .. } = cx;
-        if is_too_far_ahead(iamat.stamp, received, state.limits.max_future) {
-            state.counters.report(Door::Client, MergeOutcome::Ahead);
-            return Err(is_early(&state.limits, core));
-        }
-        if let Some(persist) = state.persist.as_ref().filter(|it| !it.journal.is_sound()) {
-            persist.report_refused(core);
-            return Err("the journal is broken");
-        }
-        let Member { server, table, .. } = &mut **state;
-        let report = Report::taken(iamat, server.name.as_bytes(), received, reply);
-        let line = report.line();
-        let (key, outcome) = table.merge(&report, ReportOrigin::Client);
-        state.counters.report(Door::Client, outcome);
-        match (key, outcome) {
-            (Some(key), outcome) if outcome.is_news() => state.flood(core, &[key], &[line], None),
-            // The report is not news, but a neighbour can acknowledge it only after it was sent the line.
-            (Some(key), MergeOutcome::Same | MergeOutcome::Older)
-                if state.neighbours.acks.is_some() =>
-            {
-                let latest = state.table.line(key).to_vec();
-                state.neighbours.flood(core, &mut state.table.backlogs, &[key], &[&latest], None);
-            }
-            (_, MergeOutcome::Full) => {
-                let (clients, bytes) = (state.limits.known_clients, state.limits.known_bytes);
-                let values = format_args!("{clients}, known_bytes = {bytes}");
-                core.limit_hit("known_clients", values, 1, "reports of new clients refused");
-                return Err("known_clients or known_bytes is reached: no room for a new client");
-            }
-            (_, MergeOutcome::Expired) => {
-                let max = state.limits.expire_after.map_or(0, |Seconds(seconds)| seconds);
-                core.limit_hit("expire_after_s", max, 1, REPORTS_REFUSED);
-                return Err("stamped longer ago than expire_after_s allows");
-            }
-            (_, MergeOutcome::Ahead) => return Err(is_early(&state.limits, core)),
-            _ => {}
-        }
-        if let Some(acks) = &mut cx.state.neighbours.acks {
-            self.queue.get_or_insert_default().wait_for_neighbour(acks.wait(cx.id));
-        }
-        Ok(())
     }
 
     /// Handles WHATSAT: a client asks for the places near a client. Report: section 3.4.
@@ -300,16 +269,7 @@ impl Chatserver {
             }
             return self.refuse(cx, line, &why);
         };
-        let location = report.location();
-        let (latitude, longitude) = location.degrees();
-        let query = Query {
-            latitude,
-            longitude,
-            latitude_text: location.latitude().to_vec(),
-            longitude_text: location.longitude().to_vec(),
-            radius_m: whatsat.radius.metres(),
-            radius_text: whatsat.radius.text.to_vec(),
-        };
+        let query = query_near(report.location(), whatsat.radius);
         let head = [report.line(), b"\n"].concat();
         state.counters.command(Door::Client, b"WHATSAT", false);
         let ticket = state.place_queries.ask(core, *id, query);
@@ -411,24 +371,4 @@ impl Chatserver {
             Ending::Linger => cx.core.linger(cx.id),
         }
     }
-}
-
-/// Logs that a report is stamped further ahead than is accepted, and returns the reason. The log names the smaller of
-/// the two limits.
-fn is_early(limits: &Limits, core: &mut Core<Member>) -> &'static str {
-    let max_future = limits.max_future.map_or(u128::MAX, |max| max.as_millis());
-    match limits.ahead_max {
-        Some(Seconds(max)) if u128::from(max) * 1_000 < max_future => {
-            core.limit_hit("ahead_max_s", max, 1, REPORTS_REFUSED);
-        }
-        _ => core.limit_hit("max_future_ms", max_future, 1, REPORTS_REFUSED),
-    }
-    "stamped further in the future than max_future_ms or ahead_max_s allows"
-}
-
-/// Whether `stamp` is more than `max_future` ahead of `received`. A stamp far in the future would beat all honest
-/// stamps of its client until that time.
-fn is_too_far_ahead(stamp: Stamp, received: Stamp, max_future: Option<Duration>) -> bool {
-    stamp > received
-        && max_future.is_some_and(|max| Duration::from_nanos(stamp.0 - received.0) > max)
 }

@@ -3,6 +3,7 @@
 //! In: a topology, and later the outcomes of reloads. Out: the member `config` of the status. [`ConfigReader`] is how the
 //! server reaches the file: it opens no file itself.
 
+use super::client_access::ClientAccess;
 use super::peer_tls::PeerTls;
 use super::place_queries::PlacesInUse;
 use crate::config::{Change, ServerView, Topology};
@@ -41,6 +42,8 @@ pub struct Prepared {
     pub places: Option<PlacesInUse>,
     /// The certificates, if the file has `[peer_tls]`.
     pub peer_tls: Option<PeerTls>,
+    /// The tokens, and the certificate for clients.
+    pub access: ClientAccess,
     /// The number of clients for which the process has descriptors.
     pub connections_max: usize,
 }

@@ -1,6 +1,7 @@
 //! The counters that a server's connections update, as plain numbers. `metrics.rs` has the table of their names, units
 //! and help.
 
+use crate::phones::ReportOutcome;
 use crate::table::MergeOutcome;
 use crate::wire::fields::Fields;
 use herd_reactor::{CloseReason, Moment, UnixNanos};
@@ -14,14 +15,16 @@ pub enum Door {
     Peer,
     /// The status socket.
     Status,
+    /// The HTTP port.
+    Http,
 }
 
 /// The names of the [`Door`]s as values of labels.
-pub(super) const DOORS: [&str; 3] = ["client", "peer", "status"];
+pub(super) const DOORS: [&str; 4] = ["client", "peer", "status", "http"];
 
 /// The limits that refuse connections, by [`Door`].
 pub(super) const REFUSING: [&[&str]; DOORS.len()] =
-    [&["connections", "connections_per_address"], &["CALLERS_MAX"], &["ASKERS_MAX"]];
+    [&["connections", "connections_per_address"], &["CALLERS_MAX"], &["ASKERS_MAX"], &[]];
 
 /// The kinds of commands at the client port and at the peer port. SYNC stands for all lines of anti-entropy.
 pub(super) const COMMANDS: [&[&str]; 2] =
@@ -40,8 +43,10 @@ pub struct Counters {
     pub accepted: [u64; DOORS.len()],
     /// Accepted connections that were closed, by [`Door`] and reason.
     pub closed: [[u64; CloseReason::NAMES.len()]; DOORS.len()],
-    /// Reports of clients and of neighbours, by [`MergeOutcome`].
+    /// Reports at the client port and at the peer port, by [`MergeOutcome`].
     pub reports: [[u64; MergeOutcome::COUNT]; 2],
+    /// Reports by HTTP, by [`ReportOutcome`].
+    pub http_reports: [u64; ReportOutcome::NAMES.len()],
     /// Commands accepted and refused, by kind as in [`COMMANDS`], without the reports that were taken.
     commands: [[[u64; 2]; 7]; 2],
     /// Replies that were sent before a neighbour acknowledged the report.
@@ -57,6 +62,11 @@ impl Counters {
     #[inline]
     pub fn open(&self, door: Door) -> u64 {
         self.accepted[door as usize] - self.closed[door as usize].iter().sum::<u64>()
+    }
+
+    /// The number of connections that count as clients: those at the client port and at the HTTP port.
+    pub(super) fn clients(&self) -> u64 {
+        self.open(Door::Client) + self.open(Door::Http)
     }
 
     /// Counts a report that arrived at `door`.

@@ -7,6 +7,7 @@ use super::member::{Member, Message, ServerPhase, Timer};
 use super::network;
 use super::peer_tls::WATCH_EVERY;
 use super::place_queries::{AsksPlaces, PlaceQueries};
+use crate::config::Diagnostic;
 use crate::fetch::pool::{self, FetchError, FetchId, FetchTiming, Fetching, HttpPool};
 use crate::http::Response;
 use crate::log::{self as log_file, plural};
@@ -35,9 +36,10 @@ impl Shared for Member {
     }
 
     fn before_poll(&mut self, core: &mut Core<Member>, _: &TurnCounts) -> io::Result<()> {
-        let open = [Door::Client, Door::Peer, Door::Status].map(|door| self.counters.open(door));
-        debug_assert!(open.iter().sum::<u64>() <= core.connections() as u64);
-        if self.phase == ServerPhase::LameDuck && open[0] == 0 {
+        let doors = [Door::Client, Door::Peer, Door::Status, Door::Http];
+        let open = doors.map(|door| self.counters.open(door)).iter().sum::<u64>();
+        debug_assert!(open <= core.connections() as u64);
+        if self.phase == ServerPhase::LameDuck && self.counters.clients() == 0 {
             self.begin_drain(core);
         }
         self.acknowledge(core);
@@ -110,6 +112,8 @@ impl Member {
             Timer::Sweep => {
                 self.sweeps.sweep(core, &mut self.table, &mut self.neighbours);
                 self.sweep_on(core);
+                // It may have forgotten clients.
+                self.wake_followers(core);
             }
             Timer::Minute => {
                 self.minute_timer_is_set = false;
@@ -120,6 +124,7 @@ impl Member {
             Timer::AckWait(batch) => self.give_up(core, batch),
             Timer::Certificates => self.watch_certificates(core),
             Timer::Notify => self.notify_manager(core),
+            Timer::Followers => self.begin_round(core),
         }
     }
 
@@ -174,7 +179,7 @@ impl Member {
         let Some(tls) = &self.peer_tls else { return };
         let days = plural(tls.days_left(wall)[0] as usize, "day");
         log::info!("reloaded the certificates; the server's is valid for {days} more");
-        tls.warnings(wall).iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
+        log_warnings(&tls.warnings(wall));
         for (_, link) in self.neighbours.iter() {
             let Some(conn) = link.conn else { continue };
             let shown = core.transport(conn).map_or(&[][..], |t| t.peer_certificates());
@@ -188,13 +193,21 @@ impl Member {
         }
     }
 
-    /// Logs warnings about the certificates, now and once a day.
+    /// Logs warnings about the certificates and the tokens, now and once a day.
     pub(super) fn watch_certificates(&mut self, core: &mut Core<Member>) {
-        let Some(tls) = &self.peer_tls else { return };
-        let warnings = tls.warnings(core.wall());
-        warnings.iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
-        Timer::Certificates.set(core, WATCH_EVERY);
+        log_warnings(&self.access.warnings(core.wall()));
+        if let Some(tls) = &self.peer_tls {
+            log_warnings(&tls.warnings(core.wall()));
+        }
+        if self.peer_tls.is_some() || self.access.tls.is_some() {
+            Timer::Certificates.set(core, WATCH_EVERY);
+        }
     }
+}
+
+/// Logs these warnings.
+pub(super) fn log_warnings(warnings: &[Diagnostic]) {
+    warnings.iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
 }
 
 /// Starts the fetches that WHATSATs wait for, and cancels those that no WHATSAT waits for any more.

@@ -1,23 +1,40 @@
-//! The metrics of servers in Prometheus' text format.
+//! The metrics of servers as text, in Prometheus' format or as OpenMetrics.
 //!
 //! In: the status JSON of each server, and the tables in `metrics.rs`. Out: text. A member that a status lacks, such as
-//! one of an older server, has no sample. Source: the text format, version 0.0.4,
-//! <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//! one of an older server, has no sample. The samples of both formats are the same.
+//!
+//! | | Prometheus | OpenMetrics |
+//! |---|---|---|
+//! | TYPE and HELP of a counter name | the family with `_total` | the family without |
+//! | `herd_build_info` is | a gauge | an info, whose family has no `_info` |
+//! | the unit | | is named by UNIT |
+//! | the end | | is `# EOF` |
+//!
+//! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/>, text format 0.0.4 and OpenMetrics 1.0.0.
 
 use super::metrics::{METRICS, Metric, NEIGHBOUR_METRICS, per_second};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+/// A format of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsFormat {
+    /// Prometheus' text format, version 0.0.4.
+    Prometheus,
+    /// OpenMetrics, version 1.0.0.
+    OpenMetrics,
+}
+
 /// All metrics of the servers with these names and statuses. Each sample has the label `server`.
-pub fn exposition(statuses: &[(&str, Value)]) -> String {
+pub fn exposition(format: MetricsFormat, statuses: &[(&str, Value)]) -> String {
     // Prometheus accepts a family only once, so the samples are sorted by it.
     let mut families = BTreeMap::<&str, (String, String)>::new();
     for (number, [member, name, unit, help]) in rows().enumerate() {
         let family = name.split('{').next().unwrap_or_default();
         let labels = name[family.len()..].replace('{', ",").replace('}', "");
-        let head = || format!("# TYPE {family} {}\n# HELP {family}", kind(family, unit));
-        let (head, text) = families.entry(family).or_insert_with(|| (head(), String::new()));
+        let head = || (head(format, family, unit), String::new());
+        let (head, text) = families.entry(family).or_insert_with(head);
         head.push_str(help);
         let mut samples = Samples { text, family, unit, per_second: per_second(member, unit) };
         let path = format!("/{}", member.replace('.', "/"));
@@ -33,7 +50,26 @@ pub fn exposition(statuses: &[(&str, Value)]) -> String {
         }
     }
     let families = families.into_values().filter(|(_, samples)| !samples.is_empty());
-    families.map(|(head, samples)| head + "\n" + &samples).collect()
+    let text: String = families.map(|(head, samples)| head + "\n" + &samples).collect();
+    text + if format == MetricsFormat::OpenMetrics { "# EOF\n" } else { "" }
+}
+
+/// The lines before the samples of a family, up to the text of its help.
+fn head(format: MetricsFormat, family: &str, unit: &str) -> String {
+    let kind = kind(family, unit);
+    if format == MetricsFormat::Prometheus {
+        return format!("# TYPE {family} {kind}\n# HELP {family}");
+    }
+    let (name, kind) = match (family.strip_suffix("_total"), family.strip_suffix("_info")) {
+        (Some(name), _) => (name, kind),
+        (None, Some(name)) => (name, "info"),
+        (None, None) => (family, kind),
+    };
+    let unit = match unit.replace("histogram", "seconds") {
+        unit if unit.is_empty() => unit,
+        unit => format!("# UNIT {name} {unit}\n"),
+    };
+    format!("# TYPE {name} {kind}\n{unit}# HELP {name}")
 }
 
 /// The rows of all tables, those of links last: member, name, unit, help.
@@ -115,7 +151,8 @@ mod tests {
             "loop_lag": {"buckets": [[0.5, 1]], "count": 2, "sum_s": 3.25},
             "links": [{"name": "*", "at_lines": {"in": 4, "out": 5}}, {"name": "buckets", "linked": true}],
         });
-        let text = exposition(&[("Alford", status), ("a\\\"\n", json!({"uptime_s": 2}))]);
+        let statuses = [("Alford", status), ("a\\\"\n", json!({"uptime_s": 2}))];
+        let text = exposition(MetricsFormat::Prometheus, &statuses);
         let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             samples.join("\n"),
@@ -135,6 +172,18 @@ herd_uptime_seconds{server="a\\\"\n"} 2"#
         );
         let head = "# TYPE herd_uptime_seconds gauge\n# HELP herd_uptime_seconds How long the server has run.\n";
         assert!(text.contains(&format!("\n{head}herd_uptime_seconds{{")), "{text}");
+
+        let open = exposition(MetricsFormat::OpenMetrics, &statuses);
+        let is_sample = |line: &&str| !line.starts_with('#');
+        assert!(open.lines().filter(is_sample).eq(text.lines().filter(is_sample)), "{open}");
+        for lines in [
+            "# TYPE herd_build info\n# HELP herd_build Always",
+            "# TYPE herd_neighbour_reports counter\n# HELP herd_neighbour_reports Reports",
+            "# TYPE herd_loop_lag_seconds histogram\n# UNIT herd_loop_lag_seconds seconds\n# HELP herd_loop_lag_seconds How",
+        ] {
+            assert!(open.contains(lines), "{lines}\n{open}");
+        }
+        assert!(open.ends_with("\n# EOF\n") && !text.contains("# EOF"));
     }
 
     /// The part of docs/status.md that the tables of metrics decide.

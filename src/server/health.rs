@@ -19,7 +19,11 @@ pub fn unhealthy(member: &Member, wall: UnixNanos) -> Vec<String> {
     let is_expired = member.peer_tls.as_ref().is_some_and(|tls| tls.left(wall)[0].is_zero());
     let certificate =
         is_expired.then_some("its certificate has expired: renew it, and send SIGHUP");
-    let reasons = [phase, journal, certificate].into_iter().flatten().map(str::to_owned);
+    let is_expired = member.access.tls.as_ref().is_some_and(|tls| tls.left(wall).is_zero());
+    let for_clients =
+        is_expired.then_some("its certificate for clients has expired: renew it, and send SIGHUP");
+    let reasons =
+        [phase, journal, certificate, for_clients].into_iter().flatten().map(str::to_owned);
     let log = crate::log::failure().map(|why| format!("its log cannot be written: {why}"));
     reasons.chain(log).collect()
 }

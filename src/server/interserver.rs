@@ -309,11 +309,8 @@ impl LineProtocol<Member> for Interserver {
         }
         cx.state.counters.silent_peers -= u64::from(self.is_let_stay);
         debug_assert!(cx.state.counters.silent_peers <= cx.state.counters.open(Door::Peer));
-        if let Some(tls) = &mut cx.state.peer_tls {
-            tls.handshake_ended(cx.id);
-        }
         if let LinkState::Linked(id) = self.link_state {
-            cx.state.neighbours.lost(&mut cx.state.table, id, cx.id);
+            cx.state.neighbours.lost(cx.core.now(), &mut cx.state.table, id, cx.id);
         }
     }
 }

@@ -16,7 +16,6 @@
 //!
 //! Source: NATS' lame duck mode (server.go, lameDuckMode), HAProxy's close-spread-time.
 
-use super::counters::Door;
 use super::health::{unhealthy, verdict};
 use super::member::{Member, Message, ServerPhase, Timer};
 use crate::log::plural;
@@ -41,7 +40,7 @@ impl Member {
         }
         self.phase = ServerPhase::LameDuck;
         let time = self.limits.lame_duck;
-        let clients = plural(self.counters.open(Door::Client) as usize, "client");
+        let clients = plural(self.counters.clients() as usize, "client");
         log::info!("SIGUSR2: both ports are closed; {clients} will be ended within {time:?}");
         self.ports.drain(..).for_each(|port| core.stop_listening(port));
         for (_, link) in self.neighbours.iter() {
@@ -104,7 +103,7 @@ impl Member {
         self.notify.tick(&format!(
             "{}=1\nSTATUS=clients: {} connected, {} known; neighbours: {} of {} linked; {}\n",
             if is_draining { "STOPPING" } else { "READY" },
-            self.counters.open(Door::Client),
+            self.counters.clients(),
             self.table.len(),
             self.neighbours.iter().filter(|(_, link)| link.conn.is_some()).count(),
             self.neighbours.count(),

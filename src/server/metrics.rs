@@ -6,18 +6,19 @@
 //! A row reads a number, or yes or no; or a text, which replaces the `*` in the row's labels; or an object of numbers,
 //! whose members do so; or a histogram.
 //!
-//! [`Counters`](super::counters::Counters) holds the counts of connections. Other modules count their own events, and a
+//! [`Counters`] holds the counts of connections. Other modules count their own events, and a
 //! row reads them there: the clients that sweeps have forgotten, the journal's [`JournalCounts`], and the totals of
 //! throttled warnings ([`Core::throttled`]), which say how often each limit was hit.
 //!
 //! Names follow Prometheus' conventions: base units, and `_total` for counters. A published name or member of the
 //! status JSON is never renamed.
 
-use super::counters::{COMMANDS, DOORS, Door, REFUSING};
+use super::counters::{COMMANDS, Counters, DOORS, Door, REFUSING};
 use super::health::unhealthy;
 use super::member::Member;
 use super::resources;
 use crate::journal::JournalCounts;
+use crate::phones::ReportOutcome;
 use crate::replication::neighbours::Neighbour;
 use crate::table::MergeOutcome;
 use herd_reactor::{CloseReason, Core, Histogram};
@@ -104,6 +105,18 @@ fn reports(counts: [u64; MergeOutcome::COUNT]) -> Value {
     named(&outcomes, [first + newer, same, older, full, late, early])
 }
 
+/// Reads the reports by port and outcome.
+fn all_reports(counters: &Counters) -> Value {
+    let mut all = named(&["client", "peer"], counters.reports.map(reports));
+    all["http"] = named(&ReportOutcome::NAMES, counters.http_reports);
+    all
+}
+
+/// The reports at the client port that were refused because the journal is broken.
+fn unkept(member: &Member, core: &Core<Member>) -> u64 {
+    core.throttled("journal") - member.counters.http_reports[ReportOutcome::Journal as usize]
+}
+
 /// Reads the commands by port, kind and result.
 fn commands(member: &Member) -> Value {
     let results = |counts: [_; 2]| named(&["ok", "refused"], counts);
@@ -148,14 +161,18 @@ metrics! {
     "loop_lag", "herd_loop_lag_seconds", "histogram", |_, c| histogram(c.lags());
     /// How long the server has run.
     "uptime_s", "herd_uptime_seconds", "seconds", |m, c| json!((c.now() - m.counters.since).as_secs_f64());
-    /// The longest delay of a ready connection or a due timer since the last reading; each reading resets it.
-    "longest_lag_ms", "herd_longest_loop_lag_seconds", "seconds", |_, c| json!(c.take_longest_lag().as_secs_f64());
+    /// The longest delay of a ready connection or a due timer since the last herd status, which resets it.
+    "longest_lag_ms", "herd_longest_loop_lag_seconds", "seconds", |_, c| json!(c.longest_lag().as_secs_f64());
     /// Connected clients.
     "connected_clients", "herd_connections{port=\"client\"}", "", |m, _| json!(m.counters.open(Door::Client));
     /// Open connections to the peer port.
     "peer_connections", "herd_connections{port=\"peer\"}", "", |m, _| json!(m.counters.open(Door::Peer));
     /// Open connections to the status socket.
     "status_connections", "herd_connections{port=\"status\"}", "", |m, _| json!(m.counters.open(Door::Status));
+    /// Open connections to the HTTP port.
+    "http.connections", "herd_connections{port=\"http\"}", "", |m, _| json!(m.counters.open(Door::Http));
+    /// Answers to HTTP requests, by route and status; each pair from its first answer on. The route `other` is no route, or no request.
+    "http.requests", "herd_http_requests_total{route=\"*\",code=\"*\"}", "", |m, _| json!(m.http_port.requests());
     /// Connections accepted.
     "connections.accepted", "herd_connections_accepted_total{port=\"*\"}", "", |m, _| named(&DOORS, m.counters.accepted);
     /// Connections refused because of a limit. Those that found no free descriptor are in herd_limit_hits_total.
@@ -164,10 +181,10 @@ metrics! {
     "connections.closed", "herd_connections_closed_total{port=\"*\",reason=\"*\"}", "", |m, _| named(&DOORS, m.counters.closed.map(|closed| named(&CloseReason::NAMES, closed)));
     /// Commands of clients and of neighbours. An AT that a limit keeps out of the table counts as refused; SYNC stands for all lines of comparisons.
     "commands", "herd_commands_total{port=\"*\",kind=\"*\",result=\"*\"}", "", |m, _| commands(m);
-    /// Reports: new, same and older were taken; full, late and early were kept out by a limit.
-    "reports", "herd_reports_total{door=\"*\",outcome=\"*\"}", "", |m, _| named(&["client", "peer"], m.counters.reports.map(reports));
+    /// Reports: new, same and older were taken; full, late and early were kept out by a limit; those by HTTP may have other faults.
+    "reports", "herd_reports_total{door=\"*\",outcome=\"*\"}", "", |m, _| all_reports(&m.counters);
     /// IAMAT lines that are not well-formed.
-    "malformed_reports", "herd_reports_total{door=\"client\",outcome=\"malformed\"}", "", |m, c| json!(m.counters.malformed_reports(c.throttled("journal")));
+    "malformed_reports", "herd_reports_total{door=\"client\",outcome=\"malformed\"}", "", |m, c| json!(m.counters.malformed_reports(unkept(m, c)));
     /// Connections to the peer port that are silent and may belong to a plain neighbour.
     "silent_peers", "herd_silent_peers", "", |m, _| json!(m.counters.silent_peers);
     /// Clients whose latest report is stored.
@@ -204,12 +221,16 @@ metrics! {
     "dropped_log_lines", "herd_log_lines_dropped_total", "", |_, _| json!(crate::log::dropped());
     /// Log lines that stderr lacks, because nothing reads it.
     "dropped_stderr_lines", "herd_stderr_lines_dropped_total", "", |_, _| json!(crate::log::dropped_stderr());
+    /// Followers of the live stream.
+    "http.followers", "herd_http_followers", "", |m, _| json!(m.http_port.followers());
     /// Whether the last attempt to reload the configuration succeeded, or none was made.
     "config.last_reload_successful", "herd_config_last_reload_successful", "", |m, _| json!(m.config.errors.is_empty());
     /// The time until the server's certificate expires.
     "certificates.own_left_days", "herd_certificate_left_seconds{certificate=\"own\"}", "seconds", |m, c| certificate_left(m, c, 0);
     /// The time until the authority's certificate expires; of several, the first.
     "certificates.authority_left_days", "herd_certificate_left_seconds{certificate=\"authority\"}", "seconds", |m, c| certificate_left(m, c, 1);
+    /// The time until the certificate for clients expires.
+    "certificates.client_left_days", "herd_certificate_left_seconds{certificate=\"client\"}", "seconds", |m, c| json!(m.access.tls.as_ref().map(|tls| tls.left(c.wall()).as_secs_f64()));
     /// Whether the journal is sound. While it is not, reports of clients are refused.
     "journal.sound", "herd_journal_sound", "", |m, _| journal(m, |_| m.takes_reports());
     /// Lines noted in the journal.
@@ -233,7 +254,7 @@ metrics! {
     /// Writes, syncs and renames of the journal that failed.
     "journal.failures", "herd_journal_failures_total", "", |m, _| journal(m, |j| j.failures);
     /// Reports of clients that were refused because the journal is broken.
-    "journal.refused_reports", "herd_reports_total{door=\"client\",outcome=\"journal\"}", "", |m, c| journal(m, |_| c.throttled("journal"));
+    "journal.refused_reports", "herd_reports_total{door=\"client\",outcome=\"journal\"}", "", |m, c| journal(m, |_| unkept(m, c));
     /// How often each limit rejected, dropped or closed something; the label is its key.
     "limit_hits", "herd_limit_hits_total{limit=\"*\"}", "", |_, c| LIMITS.iter().map(|(key, _)| (*key, c.throttled(key))).collect();
 
@@ -250,6 +271,16 @@ metrics! {
     "commands_per_second";
     /// Connections turned away because no descriptor was free.
     "descriptors";
+    /// HTTP connections closed because the head of a request is longer than head_bytes.
+    "head_bytes";
+    /// HTTP connections closed because the body of a request is longer than body_bytes.
+    "body_bytes";
+    /// HTTP connections closed because all unfinished requests take more than total_body_bytes.
+    "total_body_bytes";
+    /// HTTP connections closed because the head of a request did not arrive within head_ms.
+    "head_ms";
+    /// HTTP connections closed because the body of a request did not arrive within body_ms, or arrived at less than 500 bytes a second.
+    "body_ms";
     /// Connections to the peer port turned away because CALLERS_MAX is reached.
     "CALLERS_MAX";
     /// Connections to the status socket turned away because ASKERS_MAX is reached.
@@ -276,6 +307,12 @@ metrics! {
     "linger_ms";
     /// Connections closed because the peer sent more than linger_bytes after we ended our side.
     "linger_bytes";
+    /// Lists of clients refused because LISTS_MAX are being made.
+    "LISTS_MAX";
+    /// Followers of the live stream turned away because [http] followers are connected.
+    "followers";
+    /// Live streams ended because their followers had not been told of all forgotten clients when the ids of these exceeded FORGOTTEN_BYTES.
+    "FORGOTTEN_BYTES";
     /// Attempts to connect to a neighbour that timed out after connect_ms.
     "connect_ms";
     /// Connections between servers closed because no HELLO arrived within hello_ms.
@@ -292,6 +329,12 @@ metrics! {
     "peer_tls_bytes";
     /// TLS handshakes between servers closed to make room for another, because of peer_tls_handshakes.
     "peer_tls_handshakes";
+    /// TLS handshakes with clients that timed out after client_tls_ms.
+    "client_tls_ms";
+    /// TLS handshakes with clients closed because they exceed client_tls_bytes.
+    "client_tls_bytes";
+    /// TLS handshakes with clients closed to make room for another, because of client_tls_handshakes.
+    "client_tls_handshakes";
     /// Reports of new clients refused because known_clients or known_bytes is reached.
     "known_clients";
     /// Reports of neighbours dropped because the table is full (8 GiB).
@@ -318,6 +361,8 @@ metrics! {
     "linked", "herd_neighbour_up{neighbour=\"*\"}", "", |_, _, link| json!(link.conn.is_some());
     /// Whether the neighbour has said that it ends soon, or has ended after that, and is not linked again.
     "leaving", "herd_neighbour_leaving{neighbour=\"*\"}", "", |_, _, link| json!(link.is_leaving);
+    /// How long the neighbour has been linked or not: since its last link was made or lost, or since the start.
+    "changed_s", "herd_neighbour_unchanged_seconds{neighbour=\"*\"}", "seconds", |m, c, link| json!((c.now() - link.changed.unwrap_or(m.counters.since)).as_secs_f64());
     /// Links to the neighbour made and lost: more than four changes in ten minutes mean that the link flaps.
     "link_changes", "herd_neighbour_link_changes_total{neighbour=\"*\"}", "", |_, _, link| json!(link.link_changes);
     /// Reports (AT lines) received from the neighbour and written to it.
@@ -362,6 +407,10 @@ mod tests {
             let help = help.trim();
             assert!(help.starts_with(char::is_uppercase) && help.ends_with('.'), "{name}: {help}");
             assert!(help.contains(' '), "{name}: {help}");
+            assert!(
+                !help.contains(['\\', '"', '\n']),
+                "the formats escape them differently: {help}"
+            );
         }
     }
 
@@ -392,6 +441,7 @@ mod tests {
             ["limit_hit(", "limit_closes(core,", "limit_closes(cx.core,"],
             ["key=(", "(key,what)=((", "key:"],
             ["Some((", "map(|it|(", "map(|max|("],
+            ["limit_hit(cx,", "Head=>(", "Body=>("],
         ];
         let mut keys = BTreeSet::new();
         for before in before.iter().flatten() {
@@ -407,17 +457,20 @@ mod tests {
     fn the_limits_in_the_table_are_the_keys_of_the_throttled_warnings() {
         let mut files = Vec::new();
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
-        let keys: BTreeSet<_> = files.iter().flat_map(|code| counted(code)).collect();
+        let keys = files.iter().flat_map(|code| counted(code));
+        // Reports by HTTP are counted by their outcome.
+        let keys: BTreeSet<_> = keys.filter(|key| *key != "http_reports").collect();
         let limits = LIMITS.iter().map(|(key, _)| *key);
         let own = include_str!("metrics.rs").split("#[cfg(test)]").next().unwrap();
         let own = own.split("throttled(\"").skip(1);
-        let read = own.filter_map(|rest| rest.split_once("\"))")).map(|(key, _)| key);
+        let read = own.filter_map(|rest| rest.split_once("\")")).map(|(key, _)| key);
         let read: BTreeSet<_> = limits.chain(read).collect();
         assert_eq!(keys, read, "left: counted, right: read by a row");
         // Calls in any other form would have escaped the search above.
         let calls = |call: &str| files.iter().map(|code| code.matches(call).count()).sum::<usize>();
-        let literal = calls("limit_hit(\"");
-        assert_eq!(calls("limit_hit(key,"), calls(".limit_hit(") - literal, "calls by other names");
+        // In two pieces, so that this line is not found.
+        let hits = |argument: &str| calls(&[".limit_", "hit(", argument].concat());
+        assert_eq!(hits("key,") + hits("\"") + hits("cx,"), hits(""), "calls by other names");
         let known = ["Level::Warn,key,", "Level::Warn,(key,0),", "Level::Error,key,", "level,key,"];
         let known = known.iter().map(|it| calls(&format!(".log_throttled({it}")));
         assert_eq!(calls(".log_throttled("), known.sum::<usize>(), "calls by other names");

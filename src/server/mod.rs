@@ -10,25 +10,35 @@
 //! * `resources`: what the kernel counts of the process.
 //! * [`metrics`] and [`exposition`]: the table of all metrics, and Prometheus' text.
 //! * `sweep`: passes over the whole table, in slices.
+//! * `taking`: the way of a client's report into the table, the journal and the neighbours.
 //! * [`persist`]: the server's journal, which outlives the process.
 //! * [`network`]: the server's resolver and connection pool, for sources that use the network.
 //! * `dials`: the neighbours that the server dials.
+//! * `handshakes`: the TLS handshakes that are under way.
 //! * [`peer_tls`]: the certificates by which neighbours authenticate each other.
+//! * [`client_access`]: the tokens and certificates that say what clients may do.
 //! * `address_counts`: the clients connected from each address.
 //! * `pace`: how fast a client sends commands, and how long it is idle.
+//! * [`http_port`]: the HTTP port; `http_state`: what its connections share.
 //! * [`chatserver`] and [`interserver`]: the original's two pairs of factory and receiver.
+//! * [`client_tls`]: both kinds of client ports inside TLS.
 //! * [`status`]: the status that a server reports to its operator.
 //! * [`start`]: how a server starts: it listens and dials.
 //! * [`config_state`]: the configuration in force. `reload`: how a new one replaces it.
 
 mod address_counts;
 pub mod chatserver;
+pub mod client_access;
+pub mod client_tls;
 pub mod config_state;
 pub mod counters;
 mod dials;
 mod events;
 pub mod exposition;
+mod handshakes;
 pub mod health;
+pub mod http_port;
+mod http_state;
 pub mod interserver;
 mod lame_duck;
 pub mod member;
@@ -44,3 +54,4 @@ mod resources;
 pub mod start;
 pub mod status;
 mod sweep;
+mod taking;

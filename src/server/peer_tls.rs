@@ -16,24 +16,25 @@
 //! Reading blocks, on a few small files, at the start and once for each reload. If a file cannot be used, the
 //! certificates read before stay in force.
 
-use crate::config::{Diagnostic, Limits, PeerTlsSettings, certificate_name};
+use super::handshakes::Handshakes;
+use crate::config::{
+    ClientTlsSettings, Diagnostic, Limits, NamedFile, PeerTlsSettings, certificate_name,
+};
 use crate::files;
 use crate::log::plural;
 use crate::net::tls::cert_info::CertInfo;
 use crate::net::tls::mutual::{CredentialError, Credentials, Mutual, dns_names};
 use crate::net::tls::{HandshakeLimit, Tls, pem};
 use crate::replication::{NeighbourId, neighbours::Neighbours};
-use herd_reactor::{CloseReason, ConnId, Core, Shared, UnixNanos};
+use herd_reactor::UnixNanos;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
-use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// A certificate that is valid for this many days or fewer causes a warning.
@@ -48,9 +49,8 @@ pub(super) const WATCH_EVERY: Duration = Duration::from_secs(86_400);
 /// One server's certificates, and the handshakes that they are used in.
 #[derive(Debug)]
 pub struct PeerTls {
-    settings: PeerTlsSettings,
+    files: CertificateFiles,
     herd: String,
-    name: String,
     mutual: Mutual,
     /// The server's certificate.
     own: CertInfo,
@@ -63,7 +63,7 @@ pub struct PeerTls {
     /// How often the files have been reloaded. A proof against older certificates must be repeated.
     pub(super) generation: u32,
     /// Connections to the peer port whose handshake is under way, oldest first.
-    handshakes: VecDeque<ConnId>,
+    pub(super) handshakes: Handshakes,
 }
 
 impl PeerTls {
@@ -78,12 +78,11 @@ impl PeerTls {
         name: &str,
         wall: UnixNanos,
     ) -> Result<PeerTls, Box<Diagnostic>> {
-        let files = Files::of(settings, name);
-        let (credentials, key_mode) = files.read()?;
+        let files = CertificateFiles::of_peers(settings, name);
+        let (credentials, key_mode) = files.read(true)?;
         let shown: Vec<Vec<u8>> =
             credentials.chain.iter().map(|der| der.as_ref().to_vec()).collect();
-        let own =
-            CertInfo::of(&shown[0]).ok_or_else(|| files.no_certificate(&files.certificate))?;
+        let own = files.own(&shown[0])?;
         let ends = credentials.authorities.iter().map(|der| CertInfo::of(der.as_ref()));
         let ends = ends.collect::<Option<Vec<_>>>();
         let authority = ends.and_then(|all| all.into_iter().min_by_key(|info| info.not_after));
@@ -95,29 +94,29 @@ impl PeerTls {
         let mutual = Mutual::new(credentials).map_err(|why| files.unusable(&why))?;
         mutual.verify(&shown, wall).map_err(|why| match why {
             webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => {
-                let (what, remedy) = untimely(&own, &authority, wall, name);
-                let what = format!("{} {what}", files.certificate.display());
-                Box::new(files.here.error(what, remedy))
+                let renew = format!(
+                    "run \"herd pki renew {name}\" where ca.key is, and copy both files here"
+                );
+                files.dated(untimely(&own, &authority, wall, &renew))
             }
             why => files.refused(&why),
         })?;
         let wanted = certificate_name(name, herd);
         let names = dns_names(&shown[0]);
         if !names.contains(&wanted) {
-            let what = format!("{} is not for {wanted}", files.certificate.display());
+            let what = format!("{} is not for {wanted}", files.certificate.path.display());
             return Err(files.fault(&files.certificate, what));
         }
         Ok(PeerTls {
-            settings: settings.clone(),
+            files,
             herd: herd.to_owned(),
-            name: name.to_owned(),
             mutual,
             own,
             authority,
             key_mode,
             hash: hash.finish(),
             generation: 0,
-            handshakes: VecDeque::new(),
+            handshakes: Handshakes::of_peers(),
         })
     }
 
@@ -133,28 +132,15 @@ impl PeerTls {
 
     /// Warnings about the files at `wall`: certificates that expire soon, and a key that others can read.
     pub fn warnings(&self, wall: UnixNanos) -> Vec<Diagnostic> {
-        let files = Files::of(&self.settings, &self.name);
-        let mut warnings = Vec::new();
+        let files = &self.files;
         let renew = format!(
             "run \"herd pki renew {}\" where ca.key is, copy certificate and key here, and run \"herd reload\"",
-            self.name
+            files.name
         );
-        let replace = "replace the authority before it expires (docs/peer-tls.md)".to_owned();
-        let own = (&files.certificate, &self.own, renew);
-        for (file, info, remedy) in [own, (&files.authority, &self.authority, replace)] {
-            let days = info.days_left(wall);
-            if days <= DAYS_LEFT_MIN {
-                let days = plural(days as usize, "day");
-                let what = format!("{}: {days} left", file.display());
-                warnings.push(self.settings.here.warning(what, remedy));
-            }
-        }
-        if self.key_mode & 0o077 != 0 {
-            let (file, mode) = (files.key.display(), self.key_mode & 0o777);
-            let what = format!("{file}: other users may open this key (mode {mode:04o})");
-            warnings.push(self.settings.here.warning(what, "chmod 600 it"));
-        }
-        warnings
+        let replace = "replace the authority before it expires (docs/peer-tls.md)";
+        let own = expires(&files.certificate, &self.own, wall, &renew);
+        let authority = expires(&files.authority, &self.authority, wall, replace);
+        own.into_iter().chain(authority).chain(files.open_key(self.key_mode)).collect()
     }
 
     /// Replaces the certificates by those of `new`. Returns whether these are others. A handshake that is under way must
@@ -163,7 +149,7 @@ impl PeerTls {
         let are_others = self.hash != new.hash;
         *self = PeerTls {
             generation: self.generation + 1,
-            handshakes: std::mem::take(&mut self.handshakes),
+            handshakes: std::mem::replace(&mut self.handshakes, Handshakes::of_peers()),
             ..new
         };
         are_others
@@ -176,7 +162,8 @@ impl PeerTls {
         limits: &Limits,
         inner: P,
     ) -> Result<Tls<P>, String> {
-        let limit = HandshakeLimit { key: "peer_tls_bytes", bytes: limits.peer_tls_bytes };
+        let bytes = limits.peer_tls_bytes;
+        let limit = HandshakeLimit { key: "peer_tls_bytes", bytes, time: None };
         let wrapped = match dialled {
             None => self.mutual.accept(limit, inner),
             Some(name) => {
@@ -200,7 +187,7 @@ impl PeerTls {
     ) -> Result<NeighbourId, &'static str> {
         let names = shown.first().map(|leaf| dns_names(leaf)).unwrap_or_default();
         let names_it = |name: &str| names.contains(&certificate_name(name, &self.herd));
-        if names_it(&self.name) {
+        if names_it(&self.files.name) {
             return Err("its certificate names this server itself");
         }
         let mut named = neighbours.iter().filter(|(_, link)| names_it(&link.server.name));
@@ -210,92 +197,86 @@ impl PeerTls {
             (Some(_), Some(_)) => Err("its certificate names several neighbours"),
         }
     }
-
-    /// Registers a handshake on the peer port. At `most` of them the oldest unfinished one is closed: an honest peer
-    /// finishes quickly, and an attacker must not hold the place.
-    pub(super) fn handshake_begun<S: Shared>(
-        &mut self,
-        core: &mut Core<S>,
-        id: ConnId,
-        most: usize,
-    ) {
-        while self.handshakes.len() >= most
-            && let Some(oldest) = self.handshakes.pop_front()
-        {
-            core.limit_hit("peer_tls_handshakes", most, 1, "handshakes closed");
-            core.abort_because(oldest, CloseReason::TimeoutError("another TLS handshake"));
-        }
-        debug_assert!(self.handshakes.iter().all(|it| *it != id && core.transport(*it).is_some()));
-        self.handshakes.push_back(id);
-    }
-
-    /// Removes the handshake of the connection `id`, which has succeeded or is lost.
-    pub(super) fn handshake_ended(&mut self, id: ConnId) {
-        self.handshakes.retain(|other| *other != id);
-    }
 }
 
-/// The files of one server.
-struct Files {
-    here: Diagnostic,
+/// The files of one server, for its neighbours or for its clients.
+#[derive(Debug)]
+pub(super) struct CertificateFiles {
     name: String,
-    authority: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
-    revoked: PathBuf,
+    authority: NamedFile,
+    pub(super) certificate: NamedFile,
+    key: NamedFile,
+    revoked: NamedFile,
+    is_for_clients: bool,
 }
 
-impl Files {
-    fn of(settings: &PeerTlsSettings, name: &str) -> Files {
-        let file = |name: String| settings.folder.join(name);
-        Files {
-            here: settings.here.clone(),
-            name: name.to_owned(),
-            authority: file("ca.pem".to_owned()),
-            certificate: file(format!("{name}.pem")),
-            key: files::credential_or(file(format!("{name}.key"))),
-            revoked: file("revoked.crl".to_owned()),
-        }
+impl CertificateFiles {
+    fn of_peers(settings: &PeerTlsSettings, name: &str) -> CertificateFiles {
+        let files = [&format!("{name}.pem"), &format!("{name}.key"), "ca.pem"];
+        let named =
+            |file| NamedFile { path: settings.folder.join(file), here: settings.here.clone() };
+        CertificateFiles::new(name, files.map(named), false)
     }
 
-    /// Reads all files; also returns the mode of the key's file.
-    fn read(&self) -> Result<(Credentials, u32), Box<Diagnostic>> {
-        let authorities = self.objects(&self.authority, "certificate")?.0;
+    pub(super) fn of_clients(settings: &ClientTlsSettings, name: &str) -> CertificateFiles {
+        let files = [&settings.certificate, &settings.key, &settings.ca];
+        CertificateFiles::new(name, files.map(|file| file.of_server(name)), true)
+    }
+
+    fn new(name: &str, files: [NamedFile; 3], is_for_clients: bool) -> CertificateFiles {
+        let (name, [certificate, mut key, authority]) = (name.to_owned(), files);
+        key.path = files::credential_or(key.path);
+        let mut revoked = authority.clone();
+        revoked.path.set_file_name("revoked.crl");
+        CertificateFiles { name, authority, certificate, key, revoked, is_for_clients }
+    }
+
+    /// Reads all files, those of the authority only if it `has_authority`; also returns the mode of the key's file.
+    pub(super) fn read(&self, has_authority: bool) -> Result<(Credentials, u32), Box<Diagnostic>> {
+        let (mut authorities, mut crls) = (Vec::new(), Vec::new());
+        if has_authority {
+            authorities = self.objects(&self.authority, "certificate")?.0;
+        }
         let chain = self.objects(&self.certificate, "certificate")?.0;
-        let (mut keys, key_mode) = self.objects(&self.key, "private key")?;
-        // While `herd pki renew` replaces the pair, the file has two keys.
-        let provider = ring::default_provider();
-        let fits = |key: &PrivateKeyDer<'static>| {
-            CertifiedKey::from_der(Vec::clone(&chain), key.clone_key(), &provider).is_ok()
-        };
-        let key = keys.swap_remove(keys.iter().position(fits).unwrap_or(0));
-        let crls = match self.revoked.exists() {
-            false => Vec::new(),
-            true => self.objects(&self.revoked, "revocation list")?.0,
-        };
+        let (keys, key_mode) = self.objects(&self.key, "private key")?;
+        let key = fitting_key(&chain, keys);
+        if has_authority && self.revoked.path.exists() {
+            crls = self.objects(&self.revoked, "revocation list")?.0;
+        }
         Ok((Credentials { authorities, chain, key, crls }, key_mode))
     }
 
     /// Reads the objects of one file, of which there is at least one, and the file's mode.
     fn objects<T: PemObject>(
         &self,
-        path: &Path,
+        file: &NamedFile,
         wanted: &str,
     ) -> Result<(Vec<T>, u32), Box<Diagnostic>> {
         let (found, permissions) =
-            pem::read(path, wanted).map_err(|what| self.fault(path, what))?;
+            pem::read(&file.path, wanted).map_err(|what| self.fault(file, what))?;
         Ok((found, permissions.mode()))
     }
 
-    /// The fault `what` of the file at `path`, with its remedy.
-    fn fault(&self, path: &Path, what: String) -> Box<Diagnostic> {
+    /// The facts of the server's certificate.
+    pub(super) fn own(&self, der: &[u8]) -> Result<CertInfo, Box<Diagnostic>> {
+        CertInfo::of(der).ok_or_else(|| self.no_certificate(&self.certificate))
+    }
+
+    /// The fault `what` of a file, with its remedy.
+    fn fault(&self, file: &NamedFile, what: String) -> Box<Diagnostic> {
+        let path = &file.path;
         let readable = accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS);
         let remedy = match path {
+            _ if self.is_for_clients => {
+                "replace it, or name another file, which the user that runs the servers can read (docs/client-tls.md)"
+            }
             _ if readable == Err(Errno::ACCESS) => NOT_READABLE,
-            path if path == self.authority => {
+            path if *path == self.authority.path => {
                 "copy the herd's ca.pem here; only if the herd has none yet, run: herd pki init"
             }
-            path if path == self.revoked => "replace it with the list that herd pki revoke wrote",
+            path if *path == self.revoked.path => {
+                "replace it with the list that herd pki revoke wrote"
+            }
             path if files::is_credential(path) => {
                 "restart the server: the service manager gives it the present key only at its start"
             }
@@ -303,16 +284,30 @@ impl Files {
                 &format!("replace certificate and key; to make them: herd pki issue {}", self.name)
             }
         };
-        Box::new(self.here.error(what, remedy))
+        Box::new(file.here.error(what, remedy))
     }
 
-    fn no_certificate(&self, path: &Path) -> Box<Diagnostic> {
-        self.fault(path, format!("{} contains an invalid certificate", path.display()))
+    fn no_certificate(&self, file: &NamedFile) -> Box<Diagnostic> {
+        self.fault(file, format!("{} contains an invalid certificate", file.path.display()))
     }
 
-    fn unusable(&self, why: &CredentialError) -> Box<Diagnostic> {
+    /// The fault of the server's certificate that [`untimely`] describes.
+    pub(super) fn dated(&self, (what, remedy): (String, String)) -> Box<Diagnostic> {
+        let NamedFile { path, here } = &self.certificate;
+        Box::new(here.error(format!("{} {what}", path.display()), remedy))
+    }
+
+    /// A warning if other users may open the key, whose file has this mode.
+    pub(super) fn open_key(&self, mode: u32) -> Option<Diagnostic> {
+        let NamedFile { path, here } = &self.key;
+        let (path, shown) = (path.display(), mode & 0o777);
+        let what = format!("{path}: other users may open this key (mode {shown:04o})");
+        (mode & 0o077 != 0).then(|| here.warning(what, "chmod 600 it"))
+    }
+
+    pub(super) fn unusable(&self, why: &CredentialError) -> Box<Diagnostic> {
         let [certificate, key, revoked] =
-            [&self.certificate, &self.key, &self.revoked].map(|path| path.display());
+            [&self.certificate, &self.key, &self.revoked].map(|file| file.path.display());
         match why {
             CredentialError::Authority(_) => self.no_certificate(&self.authority),
             CredentialError::Revoked(why) => {
@@ -333,7 +328,7 @@ impl Files {
             CaUsedAsEndEntity, CertRevoked, EmptyEkuExtension, UnknownIssuer,
             UnknownRevocationStatus,
         };
-        let certificate = self.certificate.display();
+        let certificate = self.certificate.path.display();
         let what = match why {
             CaUsedAsEndEntity => format!("{certificate} is a CA certificate (CA:TRUE)"),
             CertRevoked => format!("{certificate} is revoked"),
@@ -342,7 +337,7 @@ impl Files {
             }
             UnknownIssuer => format!("{certificate} was not issued by the authority in ca.pem"),
             UnknownRevocationStatus => {
-                let revoked = self.revoked.display();
+                let revoked = self.revoked.path.display();
                 format!("{revoked} has no list of the authority that issued {certificate}")
             }
             why => format!("{certificate} is not valid: {why:?}"),
@@ -351,13 +346,38 @@ impl Files {
     }
 }
 
-/// What is wrong with the dates of the certificate `own` of the server `name`, and a remedy. The clock may be wrong
-/// instead: it is if it shows a time before this program was built, or before the authority was made.
-fn untimely(
+/// A warning if a certificate expires soon after `wall`.
+pub(super) fn expires(
+    NamedFile { path, here }: &NamedFile,
+    info: &CertInfo,
+    wall: UnixNanos,
+    remedy: &str,
+) -> Option<Diagnostic> {
+    let days = info.days_left(wall);
+    let what = format!("{}: {} left", path.display(), plural(days as usize, "day"));
+    (days <= DAYS_LEFT_MIN).then(|| here.warning(what, remedy))
+}
+
+/// The one of `keys`, of which there is at least one, that fits the certificate: while `herd pki renew` replaces the pair,
+/// the file has two keys.
+fn fitting_key(
+    chain: &[CertificateDer<'static>],
+    mut keys: Vec<PrivateKeyDer<'static>>,
+) -> PrivateKeyDer<'static> {
+    let provider = ring::default_provider();
+    let fits = |key: &PrivateKeyDer<'static>| {
+        CertifiedKey::from_der(chain.to_vec(), key.clone_key(), &provider).is_ok()
+    };
+    keys.swap_remove(keys.iter().position(fits).unwrap_or(0))
+}
+
+/// What is wrong with the dates of the certificate `own`, and a remedy; `renew` is how to replace it. The clock may be
+/// wrong instead: it is if it shows a time before this program was built, or before the authority was made.
+pub(super) fn untimely(
     own: &CertInfo,
     authority: &CertInfo,
     UnixNanos(nanos): UnixNanos,
-    name: &str,
+    renew: &str,
 ) -> (String, String) {
     let date = |seconds| httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
     let now = Duration::from_nanos(nanos).as_secs();
@@ -368,7 +388,6 @@ fn untimely(
         false => format!("has expired, on {}", date(own.not_after)),
     };
     let clock = format!("this machine's clock shows {}", date(now));
-    let renew = format!("run \"herd pki renew {name}\" where ca.key is, and copy both files here");
     let remedy = if now < built || now < authority.not_before {
         let made = date(built.max(authority.not_before));
         format!(
@@ -397,7 +416,8 @@ mod tests {
         let authority = info(built - YEAR, built + 10 * YEAR);
         let own = info(built + YEAR, built + 2 * YEAR);
         let remedy = |own: &CertInfo, authority: &CertInfo, seconds: u64| {
-            let (what, remedy) = untimely(own, authority, UnixNanos(seconds * 1_000_000_000), "Bo");
+            let (what, remedy) =
+                untimely(own, authority, UnixNanos(seconds * 1_000_000_000), "renew");
             assert_eq!(what.starts_with("is not valid yet"), seconds < own.not_before, "{what}");
             remedy
         };
@@ -408,10 +428,7 @@ mod tests {
             ),
             (built - 1, "set the clock: this machine's clock shows "),
             (built + 1, "the certificate was made by a clock that is ahead"),
-            (
-                built + 3 * YEAR,
-                "run \"herd pki renew Bo\" where ca.key is, and copy both files here; but ",
-            ),
+            (built + 3 * YEAR, "renew; but "),
         ] {
             let remedy = remedy(&own, &authority, seconds);
             assert!(remedy.contains(part), "{seconds}: {remedy}");

@@ -26,6 +26,8 @@ use crate::http::Response;
 use crate::places::{
     Answer, Fetch, Progress, Query, Retry, SearchFailure, SearchStatus, Source, Ticket,
 };
+use crate::wire::command::Radius;
+use crate::wire::location::Location;
 use herd_reactor::{ConnId, Core, Histogram, Moment, Shared, TimerId};
 use log::Level;
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,6 +113,19 @@ pub struct PlaceQueries {
     pub durations: Histogram,
     /// The number of answers by source and status.
     pub answers: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
+}
+
+/// The question for the places around a location.
+pub(super) fn query_near(location: Location<'_>, radius: Radius<'_>) -> Query {
+    let (latitude, longitude) = location.degrees();
+    Query {
+        latitude,
+        longitude,
+        latitude_text: location.latitude().to_vec(),
+        longitude_text: location.longitude().to_vec(),
+        radius_m: radius.metres(),
+        radius_text: radius.text.to_vec(),
+    }
 }
 
 /// The connection that asked, and when.

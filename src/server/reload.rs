@@ -16,10 +16,11 @@
 //! herd: it gave the same reports to its other neighbours, and a new link begins with a comparison.
 
 use super::config_state::{ConfigState, Prepared};
+use super::events::log_warnings;
 use super::member::{Member, Message, ServerPhase, clients_max, command_limits};
 use super::network::Network;
 use super::place_queries::PlaceQueryLimits;
-use crate::config::{Acknowledge, Change, Topology};
+use crate::config::{Acknowledge, Change, HttpSettings, Topology};
 use crate::log::{self as log_file, OpenLog, plural};
 use crate::net::dns::{DnsClient, DnsOptions};
 use crate::replication::neighbours::EVER_MAX;
@@ -93,12 +94,15 @@ impl Member {
 
     /// Puts the new configuration in force. Nothing here can fail.
     fn commit(&mut self, core: &mut Core<Member>, prepared: Prepared, log: Option<OpenLog>) {
-        let Prepared { topology, changes, places, peer_tls, connections_max } = prepared;
+        let Prepared { topology, changes, places, peer_tls, access, connections_max } = prepared;
         log.into_iter().for_each(OpenLog::apply);
         core.set_limits(Member::reactor_limits(&topology));
         let dialled_before = self.backoff();
         self.limits = topology.limits.clone();
         self.command_limits = command_limits(&self.limits);
+        self.http = HttpSettings { tls: self.http.tls, ..topology.http.clone() };
+        // A token may have been withdrawn. The streams of all others begin again, with what they have missed.
+        self.end_streams(core);
         self.clients_max = clients_max(&self.limits, connections_max);
         self.table.set_limits(self.limits.known_clients, self.limits.known_bytes);
         self.sweeps.set_limits(&mut self.table, &self.limits);
@@ -119,6 +123,8 @@ impl Member {
             }
             self.use_certificates(core);
         }
+        self.access.replace_by(access);
+        log_warnings(&self.access.warnings(core.wall()));
         self.use_neighbours(core, &topology);
         if self.backoff() != dialled_before {
             let backoff = self.backoff();
@@ -180,6 +186,7 @@ impl Member {
 
 #[cfg(test)]
 mod tests {
+    use super::super::client_access::ClientAccess;
     use super::super::config_state::ConfigReader;
     use super::super::place_queries::PlacesInUse;
     use super::*;
@@ -199,6 +206,9 @@ mod tests {
         let line = if top.is_empty() { line.as_str() } else { "" };
         // The key of a source has to name it.
         let source = if is_in("[places]") { "source = \"embedded\"\n" } else { "" };
+        // And an id of one's own needs a certificate.
+        let is_own = key.is_some_and(|(key, _)| ["ask", "own_id_only"].contains(&key.name));
+        let source = if is_own { "certificates = \"optional\"\n" } else { source };
         format!(
             "{herd}{top}[[server]]\nname = \"Welsh\"\nclient = \"127.0.0.1:1\"\npeer = \"127.0.0.1:2\"\n\
              neighbours = [\"Alford\"]\n[[server]]\nname = \"Alford\"\nclient = \"127.0.0.1:3\"\n\
@@ -227,7 +237,11 @@ mod tests {
             ValueType::Choice(words) => {
                 words.iter().find(|word| **word != default).map(|word| format!("\"{word}\""))
             }
-            ValueType::Flag if key.section == TOP => Some("true".to_owned()),
+            ValueType::Flag if [TOP, "[client_tls]"].contains(&key.section) => {
+                Some("true".to_owned())
+            }
+            ValueType::Flag if key.name == "insecure_http" => Some("true".to_owned()),
+            ValueType::Texts(_) if key.name == "hosts" => Some("[\"a.b\"]".to_owned()),
             ValueType::Name if key.section == TOP => Some("\"u\"".to_owned()),
             ValueType::Text if key.name == "folder" && key.section != "[peer_tls]" => {
                 Some("\"there\"".to_owned())
@@ -268,7 +282,14 @@ mod tests {
             let source = Box::new(Ranked(topology.places.rank));
             let is_new = changes.iter().any(|it| it.name.starts_with("places."));
             let places = is_new.then(|| PlacesInUse { source, fallback: None, network: None });
-            Ok(Prepared { topology, changes, places, peer_tls: None, connections_max: 100 })
+            Ok(Prepared {
+                topology,
+                changes,
+                places,
+                peer_tls: None,
+                access: ClientAccess::default(),
+                connections_max: 100,
+            })
         }
 
         fn terminal_has_closed(&self) -> bool {
@@ -319,7 +340,8 @@ mod tests {
             let new = text(Some((key, &value)));
             let mut running = started(&text(None));
             // Without [journal] the change is that there is one.
-            let is_live = key.reload == Reload::Live && key.section != "[journal]";
+            let is_switched = ["[journal]", "[client_tls]"].contains(&key.section);
+            let is_live = key.reload == Reload::Live && !is_switched;
             let (live, pending) = if is_live { (1, 0) } else { (0, 1) };
             let told = reload(&mut running, &new, false);
             assert_eq!(told, (live, pending, String::new()), "{}", key.name);

@@ -2,12 +2,13 @@
 //!
 //! This is the only file that knows all factories. They share the [`Member`].
 
-use super::chatserver::ChatserverFactory;
+use super::chatserver::{ChatserverFactory, TlsClientFactory};
+use super::http_port::HttpFactory;
 use super::interserver::InterserverFactory;
 use super::member::Member;
 use super::status::status_factory;
 use crate::config::{DialAddr, socket_path};
-use herd_reactor::{Io, Reactor};
+use herd_reactor::{Factory, Io, Reactor};
 use std::io;
 use std::net::SocketAddr;
 
@@ -18,6 +19,10 @@ pub struct ServerAddrs {
     pub client: SocketAddr,
     /// The peer port.
     pub peer: SocketAddr,
+    /// The HTTP port, if the server has one.
+    pub http: Option<SocketAddr>,
+    /// The client port that speaks TLS, if the server has one.
+    pub client_tls: Option<SocketAddr>,
 }
 
 impl Member {
@@ -60,6 +65,13 @@ impl Member {
                 io::Error::new(e.kind(), what)
             })?;
         }
+        let mut listen = |key, address: Option<SocketAddr>, factory: Box<dyn Factory<Member>>| {
+            let Some(address) = address else { return Ok(None) };
+            let listening = reactor.listen_tcp(address, factory).map(Some);
+            listening.map_err(|e| tcp_fails(key, &DialAddr::Ip(address), address, e))
+        };
+        let http = listen("http", server.http, Box::new(HttpFactory))?;
+        let client_tls = listen("client_tls", server.client_tls, Box::new(TlsClientFactory))?;
         let (client_port, client) = reactor
             .listen_tcp(server.client_listen, Box::new(ChatserverFactory))
             .map_err(|e| tcp_fails("client", &server.client, server.client_listen, e))?;
@@ -68,7 +80,13 @@ impl Member {
         member.dial_all(core);
         member.forget_by_the_minute(core);
         member.ports = vec![peer_port, client_port];
+        member.ports.extend(http.into_iter().chain(client_tls).map(|(port, _)| port));
         member.begin_serving(core);
-        Ok(ServerAddrs { client, peer })
+        Ok(ServerAddrs {
+            client,
+            peer,
+            http: http.map(|(_, address)| address),
+            client_tls: client_tls.map(|(_, address)| address),
+        })
     }
 }

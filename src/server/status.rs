@@ -60,7 +60,10 @@ impl LineProtocol<Member> for StatusProtocol {
         let (line, mut reply) = (line.trim_ascii(), Vec::new());
         let is_reload = [&b"RELOAD"[..], b"RELOAD strict"].contains(&line);
         match line {
-            b"STATUS" => serde_json::to_writer(&mut reply, &status(cx.state, cx.core))?,
+            b"STATUS" => {
+                serde_json::to_writer(&mut reply, &status(cx.state, cx.core))?;
+                cx.core.take_longest_lag();
+            }
             _ if is_reload => {
                 cx.state.reload(cx.core, line.ends_with(b"strict"), "herd reload");
                 serde_json::to_writer(&mut reply, &cx.state.config.outcome())?;
@@ -96,7 +99,8 @@ impl LineProtocol<Member> for StatusProtocol {
 }
 
 /// The status: the server's identity, all [`METRICS`], and the [`NEIGHBOUR_METRICS`] of each link. Sizes are in bytes.
-/// `journal` is null if the server has no journal.
+/// `journal` is null if the server has no journal. Reading it changes nothing: the status socket resets `longest_lag_ms`
+/// after its answer, while the HTTP port has any number of readers that must not disturb each other.
 pub fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
     let state = format!("{:016x}", member.table.state_hash());
     let member = &*member;
@@ -115,6 +119,7 @@ pub fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
         "process": std::process::id(),
         "state": state,
         "config": member.config.json(),
+        "http": {},
         "journal": null,
         "log": {
             "path": log::place(), "failing": log::failure(),

@@ -9,7 +9,7 @@ use super::store::ClientKey;
 
 /// A set of clients.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ClientSet {
+pub(crate) struct ClientSet {
     /// Bit `k % 64` of word `k / 64` is client `k`. No word: none of its clients is in the set.
     words: Vec<u64>,
     /// The number of bits set.
@@ -21,7 +21,7 @@ pub(super) struct ClientSet {
 impl ClientSet {
     /// Adds a client. Returns whether it was not in the set.
     #[inline]
-    pub(super) fn insert(&mut self, key: ClientKey) -> bool {
+    pub(crate) fn insert(&mut self, key: ClientKey) -> bool {
         let (word, bit) = position(key);
         if word >= self.words.len() {
             self.words.resize(word + 1, 0);
@@ -34,7 +34,7 @@ impl ClientSet {
 
     /// Makes this the set of the clients below `clients`, without the `unused` keys. Takes time proportional to the
     /// clients / 64.
-    pub(super) fn fill(&mut self, clients: usize, unused: &[ClientKey]) {
+    pub(crate) fn fill(&mut self, clients: usize, unused: &[ClientKey]) {
         self.words.clear();
         self.words.resize(clients.div_ceil(64), u64::MAX);
         if let Some(last) = self.words.last_mut() {
@@ -49,13 +49,13 @@ impl ClientSet {
     }
 
     /// Whether the client is in the set.
-    pub(super) fn contains(&self, key: ClientKey) -> bool {
+    pub(crate) fn contains(&self, key: ClientKey) -> bool {
         let (word, bit) = position(key);
         self.words.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
     /// Removes a client. Returns whether it was in the set.
-    pub(super) fn remove(&mut self, key: ClientKey) -> bool {
+    pub(crate) fn remove(&mut self, key: ClientKey) -> bool {
         let (word, bit) = position(key);
         let Some(bits) = self.words.get_mut(word).filter(|bits| **bits & bit != 0) else {
             return false;
@@ -67,7 +67,7 @@ impl ClientSet {
 
     /// Takes the next client out of the set; `None` if the set is empty. It takes every client in the set before it
     /// takes any client twice.
-    pub(super) fn take_next(&mut self) -> Option<ClientKey> {
+    pub(crate) fn take_next(&mut self) -> Option<ClientKey> {
         if self.count == 0 {
             return None;
         }
@@ -92,7 +92,7 @@ impl ClientSet {
     }
 
     /// Returns the number of clients in the set.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.count
     }
 

@@ -59,6 +59,12 @@ impl LazyDigest {
         }
     }
 
+    /// The number of pending clients.
+    #[cfg(test)]
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Whether one more client may become pending.
     fn has_room(&self) -> bool {
         self.pending.len() < self.pending_max
@@ -72,20 +78,27 @@ impl LazyDigest {
     }
 
     /// Returns the digest of all `lines`.
+    pub(super) fn read(&mut self, lines: &LineStore) -> &Digest {
+        self.settle(lines, usize::MAX);
+        &self.sums
+    }
+
+    /// Adds the lines of up to `most` pending clients to the sums. Returns whether no client is pending any more.
     ///
     /// It reads the lines of a group first, so that their cache misses overlap.
-    pub(super) fn read(&mut self, lines: &LineStore) -> &Digest {
+    pub(super) fn settle(&mut self, lines: &LineStore, most: usize) -> bool {
         let LazyDigest { sums, pending, .. } = self;
+        let mut left = most;
         let mut slots = Vec::with_capacity(GROUP);
         loop {
-            let keys = std::iter::from_fn(|| pending.take_next()).take(GROUP);
+            let keys = std::iter::from_fn(|| pending.take_next()).take(GROUP.min(left));
             slots.extend(keys.map(|key| lines.slot(key)));
             if slots.is_empty() {
-                break;
+                return pending.len() == 0;
             }
+            left -= slots.len();
             slots.iter().for_each(|&slot| lines.touch(slot));
             slots.drain(..).for_each(|slot| sums.add(lines.client(slot), lines.line(slot)));
         }
-        &self.sums
     }
 }

@@ -21,7 +21,8 @@
 //! The [`Digest`] of all lines follows every change, so that two servers can compare their tables.
 
 pub mod backlog;
-mod client_set;
+pub(crate) mod changes;
+pub(crate) mod client_set;
 pub mod digest;
 mod index;
 mod lazy_digest;
@@ -39,6 +40,7 @@ use foldhash::fast::FoldHasher;
 pub use self::store::ClientKey;
 
 use self::backlog::{BacklogId, Backlogs};
+use self::changes::Changes;
 use self::digest::{Digest, leaf_of};
 use self::index::Index;
 use self::lazy_digest::{LazyDigest, PENDING_MAX};
@@ -100,6 +102,8 @@ impl MergeOutcome {
 pub struct Table {
     /// The backlogs. A merge does not change them; the flood does.
     pub backlogs: Backlogs,
+    /// The latest changes, once a reader has begun to follow the table. A merge does not note them; the flood does.
+    pub(crate) changes: Option<Box<Changes>>,
     lines: LineStore,
     /// The sums of all lines.
     digest: LazyDigest,
@@ -125,6 +129,7 @@ impl Table {
     pub fn new(seed: u64) -> Table {
         Table {
             backlogs: Backlogs::default(),
+            changes: None,
             lines: LineStore::default(),
             digest: LazyDigest::new(PENDING_MAX),
             ahead: Vec::new(),
@@ -236,8 +241,23 @@ impl Table {
     /// Returns the latest report of a client; `None` if there is none, or if it is older than the
     /// [oldest allowed](Table::set_oldest) or further ahead than the [newest](Table::set_newest).
     pub fn latest(&self, client: &[u8]) -> Option<Report<'_>> {
-        let report = self.find(client).map(|slot| self.lines.report(slot));
-        report.filter(|report| (self.oldest..=self.newest).contains(&report.stamp()))
+        self.find(client).and_then(|slot| self.if_allowed(slot))
+    }
+
+    /// Returns the latest report of the client with key number `index`, as [`latest`](Table::latest) does; `None` also if
+    /// no client has this key at present.
+    pub fn served(&self, index: usize) -> Option<Report<'_>> {
+        self.lines.find(index).and_then(|slot| self.if_allowed(slot))
+    }
+
+    fn if_allowed(&self, slot: Slot) -> Option<Report<'_>> {
+        let report = self.lines.report(slot);
+        (self.oldest..=self.newest).contains(&report.stamp()).then_some(report)
+    }
+
+    /// Returns the key of a client; `None` if the table has no report of it.
+    pub(crate) fn key_of(&self, client: &[u8]) -> Option<ClientKey> {
+        self.find(client).map(|slot| self.lines.key(slot))
     }
 
     /// Returns the latest report of the client with this key. Panics if no client has it.
@@ -283,6 +303,12 @@ impl Table {
     /// since the last call.
     pub fn digest(&mut self) -> &Digest {
         self.digest.read(&self.lines)
+    }
+
+    /// Does a part of the work of the next [`digest`](Table::digest), for callers that must not delay the loop: adds the
+    /// lines of up to `most` changed clients. Returns whether no work is left.
+    pub fn settle_digest(&mut self, most: usize) -> bool {
+        self.digest.settle(&self.lines, most)
     }
 
     /// Puts the digest's work off until this is called with `false`: for a replay, which merges many reports and never
@@ -348,6 +374,9 @@ impl Table {
         let hash = self.hash(report.client());
         self.index.remove(hash, slot);
         self.backlogs.forget_client(self.lines.key(slot));
+        if let Some(changes) = &mut self.changes {
+            changes.forgot(self.lines.key(slot), report.client());
+        }
         self.lines.forget(slot);
         self.ahead.clear();
         debug_assert_eq!(self.index.len(), self.len());
@@ -643,6 +672,7 @@ mod tests {
         LookAhead(Vec<u8>),
         Merge(u8, u32, usize),
         ForgetBefore(u32),
+        Settle(usize),
         Compare,
     }
 
@@ -651,6 +681,7 @@ mod tests {
             3 => prop::collection::vec(0..9u8, 0..20).prop_map(Step::LookAhead),
             9 => (0..9u8, 1..9u32, 1..40usize).prop_map(|(c, at, long)| Step::Merge(c, at, long)),
             1 => (1..9u32).prop_map(Step::ForgetBefore),
+            1 => (0..4usize).prop_map(Step::Settle),
             1 => Just(Step::Compare),
         ]
     }
@@ -684,6 +715,11 @@ mod tests {
                         let keys = table.keys();
                         let forgotten = table.forget_before(oldest, 0..keys);
                         prop_assert_eq!(forgotten, plain.forget_before(oldest, 0..keys));
+                    }
+                    Step::Settle(most) => {
+                        let pending = table.digest.pending();
+                        prop_assert_eq!(table.settle_digest(most), pending <= most);
+                        prop_assert_eq!(table.digest.pending(), pending.saturating_sub(most));
                     }
                     Step::Compare => {
                         prop_assert_eq!(table.digest().leaves(), plain.digest().leaves());

@@ -14,12 +14,14 @@ use cluster::memory_disk::MemoryDisk;
 use cluster::{Cluster, MS, SECOND, TalkId, topology};
 use herd_reactor::line_receiver::LineReceiver;
 use herd_reactor::testing::MemoryOptions;
-use herd_reactor::{MioIo, Protocol, Reactor, ReactorLimits, Transport, UnixNanos};
+use herd_reactor::{Core, Factory, MioIo, Protocol, Reactor, ReactorLimits, Transport, UnixNanos};
 use places_herd::config::Topology;
 use places_herd::places::{Answer, Progress, Query, SearchFailure, SearchStatus, Source, Ticket};
 use places_herd::server::chatserver::{Chatserver, ChatserverFactory};
+use places_herd::server::http_port::HttpFactory;
 use places_herd::server::member::Member;
 use std::alloc::System;
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -186,8 +188,8 @@ fn a_server_holds_after_two_thousand_rounds_what_it_held_after_one_thousand() {
     }
 }
 
-/// Starts Alford alone, on the kernel's loopback.
-fn on_the_kernel() -> (Reactor<MioIo, Member>, SocketAddr) {
+/// Starts Alford alone, on the kernel's loopback, with a port of `factory`.
+fn on_the_kernel(factory: Box<dyn Factory<Member>>) -> (Reactor<MioIo, Member>, SocketAddr) {
     let text = topology("Alford", "");
     let topology = Topology::parse(&text, Path::new("topology.toml")).expect("a topology");
     let source = Box::new(Moody::default());
@@ -195,36 +197,59 @@ fn on_the_kernel() -> (Reactor<MioIo, Member>, SocketAddr) {
     let io = MioIo::new(&[]).expect("the kernel gives a poll");
     let mut reactor = Reactor::new(io, member, ReactorLimits::default());
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let (_, address) =
-        reactor.listen_tcp(anywhere, Box::new(ChatserverFactory)).expect("a port of loopback");
+    let (_, address) = reactor.listen_tcp(anywhere, factory).expect("a port of loopback");
     (reactor, address)
+}
+
+/// Wakes the poll every millisecond from now on: it must not sleep after the last answer was sent.
+fn tick(core: &mut Core<Member>) {
+    core.call_later(Duration::from_millis(1), |_, core| tick(core));
+}
+
+/// The bytes that an idle connection takes at a port of `factory`, after `request` was answered on it, if there is one.
+fn bytes_each(factory: Box<dyn Factory<Member>>, request: &[u8]) -> usize {
+    // Powers of two, at which vectors that double are full. So unused capacity is not counted; the kernel would not
+    // count it either, because it is not touched.
+    const FEW: usize = 128;
+    const MANY: usize = 256;
+    let (mut reactor, address) = on_the_kernel(factory);
+    tick(reactor.parts().1);
+    let mut clients: Vec<TcpStream> = Vec::with_capacity(MANY);
+    let mut held = [FEW, MANY].into_iter().map(|count| {
+        while clients.len() < count {
+            let mut client = TcpStream::connect(address).expect("Alford listens");
+            client.write_all(request).expect("the kernel takes it");
+            client.set_nonblocking(true).expect("a socket");
+            while reactor.parts().1.connections() <= clients.len()
+                || (!request.is_empty() && client.peek(&mut [0]).is_err())
+            {
+                reactor.turn().expect("this poll does not fail");
+            }
+            clients.push(client);
+        }
+        HEAP.allocated()
+    });
+    let (few, many) = (held.next().expect("two"), held.next().expect("two"));
+    (many - few) / (MANY - FEW)
 }
 
 #[test]
 fn an_idle_client_connection_takes_at_most_200_bytes() {
     let _alone = alone();
-    // Powers of two, at which vectors that double are full. So unused capacity is not counted; the kernel would not
-    // count it either, because it is not touched.
-    const FEW: usize = 128;
-    const MANY: usize = 256;
-    let (mut reactor, address) = on_the_kernel();
-    let mut clients: Vec<TcpStream> = Vec::with_capacity(MANY);
-    let mut held = [FEW, MANY].into_iter().map(|count| {
-        while clients.len() < count {
-            clients.push(TcpStream::connect(address).expect("Alford listens"));
-            while reactor.parts().1.connections() < clients.len() {
-                reactor.turn().expect("this poll does not fail");
-            }
-        }
-        HEAP.allocated()
-    });
-    let (few, many) = (held.next().expect("two"), held.next().expect("two"));
-    drop(held);
-    let each = (many - few) / (MANY - FEW);
+    let each = bytes_each(Box::new(ChatserverFactory), b"");
     println!("{each} bytes for each idle connection, of these");
     println!("    {} Transport", size_of::<Transport>());
     println!("    {} LineReceiver<Chatserver>", size_of::<LineReceiver<Chatserver>>());
     println!("    {} where it is", size_of::<Option<Box<dyn Protocol<Member>>>>());
     println!("the rest: its socket, and lists that are as long as there are connections");
     assert!(each <= 200, "{each} bytes");
+}
+
+#[test]
+fn an_idle_http_connection_takes_at_most_400_bytes() {
+    let _alone = alone();
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let each = bytes_each(Box::new(HttpFactory), request);
+    println!("{each} bytes for each idle connection");
+    assert!(each <= 400, "{each} bytes");
 }

@@ -126,7 +126,7 @@ fn the_shipped_topology_is_the_herd_of_five_and_doubtful_only_about_parker() {
 #[test]
 fn the_shipped_topology_has_every_default_and_what_it_has_in_comments_can_be_used() {
     let text = fs::read_to_string("topology.toml").expect("it is there");
-    assert!(text.lines().count() <= 60, "a newcomer reads all of it");
+    assert!(text.lines().count() <= 66, "a newcomer reads all of it");
     let shipped = shipped();
     let bare = "herd = \"places-herd\"\n[[server]]\nname = \"A\"\nclient = \"127.0.0.1:1\"\npeer = \"127.0.0.1:2\"\n";
     let bare = Topology::parse(bare, Path::new("topology.toml")).expect("five lines are enough");
@@ -195,8 +195,13 @@ fn read_with(key: &Key, value: Option<&str>) -> Result<Topology, String> {
         ("[places]", "source") => "file = \"places.json\"\nbase_url = \"http://127.0.0.1:2322\"\n",
         ("[places]", "rank") => "",
         ("[places]", _) => "source = \"google\"\n",
+        ("[client_tls]", "own_id_only" | "ask") => "certificates = \"optional\"\n",
+        ("[http]", "total_body_bytes") => "body_bytes = 1_024\n",
         _ => "",
     };
+    if key.section == "[http]" || key.name == "client_tls" {
+        table += "[client_tls]\n";
+    }
     if key.section == "[limits]" {
         let others = ROOM.iter().filter(|line| !is_named(line, key.name));
         // line_bytes must not exceed flood_buffer_bytes.
@@ -224,12 +229,9 @@ fn shown(mut read: Result<Topology, String>) -> String {
         topology.sha256.clear();
     }
     let mut text = format!("{read:?}");
-    for (start, end) in [(", here: Diagnostic", "remedy: \"\" }"), (", folders: {", "}, warnings")]
-    {
-        if let Some((before, rest)) = text.split_once(start) {
-            let (_, after) = rest.split_once(end).expect("its last member");
-            text = format!("{before}{after}");
-        }
+    while let Some((before, rest)) = text.split_once(", here: Diagnostic") {
+        let (_, after) = rest.split_once("remedy: \"\" }").expect("its last member");
+        text = format!("{before}{after}");
     }
     text
 }
@@ -244,7 +246,10 @@ fn values_of(key: &Key) -> Vec<String> {
         }
         ValueType::Choice(words) => words.iter().map(|word| format!("\"{word}\"")).collect(),
         ValueType::Flag => vec!["false".to_owned(), "true".to_owned()],
-        ValueType::Texts => vec!["[]".to_owned(), "[\"Parker\"]".to_owned()],
+        ValueType::Texts(_) if key.name == "allow_origins" => {
+            vec!["[]".to_owned(), "[\"*\"]".to_owned(), "[\"http://a.b:1\"]".to_owned()]
+        }
+        ValueType::Texts(_) => vec!["[]".to_owned(), "[\"Parker\"]".to_owned()],
         ValueType::Name => vec!["\"Alford\"".to_owned(), "\"Bolden\"".to_owned()],
         ValueType::Address | ValueType::Host => {
             vec!["\"127.0.0.1:99\"".to_owned(), "\"127.0.0.1:98\"".to_owned()]
@@ -406,6 +411,7 @@ fn examples_of_keys() -> impl Iterator<Item = Example> {
         let value = match &key.kind {
             ValueType::Number(..) | ValueType::Flag => text.to_owned(),
             ValueType::Table | ValueType::Tables => return None,
+            ValueType::Texts(_) => format!("[{text}]"),
             _ => format!("\"{text}\""),
         };
         Some((table_of(key), format!("{} = {value}", key.name)))
@@ -459,6 +465,15 @@ fn read_example(folder: &Path, (table, example): &Example) -> Result<Topology, S
         "" if example.starts_with("herd = ") => format!("{example}\n{server}"),
         "" if example.starts_with('[') => format!("herd = \"t\"\n{server}{example}"),
         "" => format!("herd = \"t\"\n{example}\n{server}"),
+        "[[server]]" if example.starts_with("client_tls = ") => {
+            format!("herd = \"t\"\n{server}{example}\n[client_tls]\n")
+        }
+        "[client_tls]" => {
+            let presents = "certificates = \"optional\"\n";
+            let presents = if example.starts_with("certificates") { "" } else { presents };
+            format!("herd = \"t\"\n{server}{table}\n{presents}{example}\n")
+        }
+        "[http]" => format!("herd = \"t\"\n{server}[client_tls]\n{table}\n{example}\n"),
         "[[server]]" => format!("herd = \"t\"\n{server}{example}\n"),
         table => format!("herd = \"t\"\n{server}{table}\n{source}{example}\n"),
     };

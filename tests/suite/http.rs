@@ -3,6 +3,8 @@
 //! Each transcript is read as a whole, byte by byte, and cut in two at every place; the result must be the same. In
 //! transcripts `|` stands for CR LF.
 
+mod requests;
+
 use places_herd::http::{
     Headers, HttpError, HttpLimits, Method, Request, RequestError, Response, ResponseProgress,
     ResponseReader,

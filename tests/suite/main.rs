@@ -26,6 +26,8 @@ mod net {
 }
 mod operating;
 mod packages;
+#[cfg(all(target_os = "linux", feature = "embedded-places"))]
+mod page;
 mod places {
     mod faults;
     mod replies;
@@ -40,8 +42,14 @@ mod server {
     mod chatserver;
     mod future_stamps;
     mod host_names;
+    mod http_api;
+    mod http_operations;
+    mod http_port;
+    mod http_reports;
     mod interserver;
+    mod live_stream;
     mod peer_tls;
+    mod phone_transcripts;
     mod status;
     mod transcripts;
 }

@@ -19,6 +19,7 @@
 //! writing to stdout takes.
 
 use super::super::exit::{Exit, Failure};
+use super::secure::{Connection, hint};
 use super::{REPLY_BYTES_MAX, reason, show};
 use crate::cli::print_error;
 use crate::wire::command::is_blank;
@@ -28,7 +29,6 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::mem;
-use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,7 @@ pub(super) enum End {
 /// The server, stdin, and the bytes on their way between them.
 #[derive(Debug)]
 pub(super) struct Relay {
-    server: TcpStream,
+    server: Connection,
     /// This is not a `Stdin`, because poll does not see its buffer.
     stdin: File,
     stdin_is_open: bool,
@@ -82,7 +82,7 @@ impl Relay {
     /// A relay to `server`, whose `name` is the prompt if stdin and stdout are terminals. If stdin is not a
     /// terminal, a rejected line ends the relay, unless `keep_going`.
     pub(super) fn new(
-        server: TcpStream,
+        mut server: Connection,
         name: &str,
         timeout: Duration,
         keep_going: bool,
@@ -90,7 +90,7 @@ impl Relay {
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let is_typed = stdin.is_terminal();
         let has_prompt = is_typed && stdout.is_terminal();
-        server.set_nonblocking(true)?;
+        server.set_nonblocking()?;
         Ok(Relay {
             server,
             stdin: stdin.as_fd().try_clone_to_owned()?.into(),
@@ -118,7 +118,7 @@ impl Relay {
             if self.silence >= self.timeout {
                 return Ok(End::Silence);
             }
-            if !self.unsent.is_empty() {
+            if self.sends() {
                 self.send()?;
             }
             if stdin_is_ready {
@@ -129,9 +129,9 @@ impl Relay {
 
     /// Waits until the server or stdin is ready, and returns which of them is. Prints the prompt when it is due.
     fn wait(&mut self) -> Result<(bool, bool), Failure> {
-        let sends = if self.unsent.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        let sends = if self.sends() { PollFlags::OUT } else { PollFlags::empty() };
         let mut polled = [
-            PollFd::new(&self.server, PollFlags::IN | sends),
+            PollFd::new(self.server.socket(), PollFlags::IN | sends),
             PollFd::new(&self.stdin, PollFlags::IN),
         ];
         // poll always reports a hang-up, so stdin is left out while it is not to be read.
@@ -189,6 +189,11 @@ impl Relay {
         }))
     }
 
+    /// Whether there are bytes to send.
+    fn sends(&self) -> bool {
+        !self.unsent.is_empty() || self.server.wants_write()
+    }
+
     /// Sends as much as the server takes.
     fn send(&mut self) -> Result<(), Failure> {
         let sent = tried(self.server.write(&self.unsent)).map_err(gone)?;
@@ -208,7 +213,7 @@ impl Relay {
         if typed.is_empty() {
             self.stdin_is_open = false;
             // If the server has closed meanwhile, receiving reports it.
-            let _ = self.server.shutdown(Shutdown::Write);
+            let _ = self.server.end();
         } else if is_blank(typed) {
             // The server does not reply to a blank line, so the prompt is due without a reply.
             self.prompt_is_due = self.prompt.is_some();
@@ -294,7 +299,8 @@ impl Due {
 }
 
 fn gone(error: io::Error) -> Failure {
-    Failure::new(Exit::Unavailable, format!("lost the connection to the server: {error}"))
+    let what = format!("lost the connection to the server: {error}{}", hint(&error));
+    Failure::new(Exit::Unavailable, what)
 }
 
 /// Returns the count of a read or write; `None` if it would have had to wait.

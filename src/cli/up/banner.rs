@@ -10,13 +10,22 @@ use std::path::Path;
 
 /// Returns a table of the servers: name, addresses, and the process if it listens.
 pub(super) fn table(rows: &[(&Server, Option<u32>)]) -> String {
-    let head = ["SERVER", "CLIENTS", "NEIGHBOURS", "PROCESS"].map(String::from);
+    let head = ["SERVER", "CLIENTS", "NEIGHBOURS", "HTTP", "PROCESS"].map(String::from);
     let body = rows.iter().map(|(server, process)| {
         let process =
             process.map_or("not running, will be tried again".to_string(), |id| id.to_string());
-        [server.name.clone(), server.client.to_string(), server.peer.to_string(), process]
+        let http = server.http.map_or("-".to_owned(), |http| http.to_string());
+        [server.name.clone(), server.client.to_string(), server.peer.to_string(), http, process]
     });
     in_columns(&std::iter::once(head).chain(body).map(Vec::from).collect::<Vec<_>>())
+}
+
+/// Returns the address of the live page, at the first server that listens and has one. `tls`: it needs https.
+pub(super) fn live_page(tls: bool, rows: &[(&Server, Option<u32>)]) -> Option<String> {
+    let listening = rows.iter().filter(|(_, process)| process.is_some());
+    let address = reachable(listening.filter_map(|(server, _)| server.http).next()?);
+    let scheme = if tls { "https" } else { "http" };
+    Some(format!("To watch the herd in a browser, open {scheme}://{address}/"))
 }
 
 /// Returns commands to type in another terminal. `program` is the name that this program was called by; `topology` is
@@ -98,6 +107,8 @@ mod tests {
             client_listen: client,
             peer: DialAddr::Ip(peer),
             peer_listen: peer,
+            http: None,
+            client_tls: None,
             neighbours: neighbours.iter().map(|name| name.to_string()).collect(),
             plain: false,
         }
@@ -105,13 +116,14 @@ mod tests {
 
     #[test]
     fn the_columns_of_the_table_stand_below_each_other() {
-        let alford = server("Alford", "127.0.0.1:12000", &[]);
+        let http = "127.0.0.1:12200".parse().ok();
+        let alford = Server { http, ..server("Alford", "127.0.0.1:12000", &[]) };
         let bo = server("Bo", "[::1]:1", &[]);
         assert_eq!(
             table(&[(&alford, Some(4711)), (&bo, None)]),
-            "SERVER  CLIENTS          NEIGHBOURS       PROCESS\n\
-             Alford  127.0.0.1:12000  127.0.0.1:12100  4711\n\
-             Bo      [::1]:1          127.0.0.1:12100  not running, will be tried again\n"
+            "SERVER  CLIENTS          NEIGHBOURS       HTTP             PROCESS\n\
+             Alford  127.0.0.1:12000  127.0.0.1:12100  127.0.0.1:12200  4711\n\
+             Bo      [::1]:1          127.0.0.1:12100  -                not running, will be tried again\n"
         );
     }
 

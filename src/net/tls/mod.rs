@@ -21,6 +21,7 @@
 //! plain TCP too; we do not wait for the peer's close_notify.
 
 pub mod cert_info;
+pub mod clients;
 pub mod mutual;
 pub mod pem;
 
@@ -37,6 +38,7 @@ use std::error::Error;
 use std::fmt;
 use std::io::{BufRead, ErrorKind, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One side of a TLS connection, around the protocol that it carries.
 ///
@@ -52,17 +54,21 @@ pub struct Tls<P> {
     made: bool,
     /// Whether the peer has sent close_notify.
     ended: bool,
+    /// The inner protocol has not been told of that yet: it has paused reading, and may have kept bytes that came before.
+    end_is_due: bool,
     /// Whether we have sent close_notify.
     closed: bool,
 }
 
-/// How many bytes a peer may send before it has proved its name.
+/// How much a peer may send, and how long it may take, before it has proved its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandshakeLimit {
     /// The key of the limit in the topology, for the error.
     pub key: &'static str,
     /// The limit in bytes. Beyond it the connection is closed, after at most 4 KiB more were read.
     pub bytes: usize,
+    /// The key of the time limit, and the limit; `None` if the inner protocol limits the time.
+    pub time: Option<(&'static str, Duration)>,
 }
 
 /// A handshake in which the peer must present a certificate.
@@ -72,18 +78,27 @@ struct MutualHandshake {
     clock: Arc<LoopClock>,
     limit: HandshakeLimit,
     received: usize,
+    /// When it ends at the latest.
+    timer: Option<TimerId>,
 }
 
 impl MutualHandshake {
     /// Counts received bytes. Fails if they exceed the limit.
     fn received<S: Shared>(&mut self, core: &mut Core<S>, bytes: usize) -> Flow {
-        let HandshakeLimit { key, bytes: most } = self.limit;
+        let HandshakeLimit { key, bytes: most, .. } = self.limit;
         self.received += bytes;
         if self.received <= most {
             return Ok(());
         }
         core.limit_hit(key, most, 1, "handshakes closed");
         Err(format!("its TLS handshake exceeds {key} ({most} bytes)").into())
+    }
+
+    /// Stops the time.
+    fn ended<S: Shared>(self, core: &mut Core<S>) {
+        if let Some(timer) = self.timer {
+            let _ = core.cancel(timer);
+        }
     }
 }
 
@@ -102,16 +117,21 @@ impl<P> Tls<P> {
         Ok(Tls::new(ServerConnection::new(config)?.into(), inner))
     }
 
+    /// Wraps `inner` instead, before the connection is made.
+    pub fn around<Q>(self, inner: Q) -> Tls<Q> {
+        Tls { proof: self.proof, ..Tls::new(self.tls, inner) }
+    }
+
     fn new(mut tls: Connection, inner: P) -> Tls<P> {
         // The protocol that writes limits the bytes. With a limit here, rustls would reject bytes, which would be lost.
         tls.set_buffer_limit(None);
-        Tls { tls, inner, proof: None, made: false, ended: false, closed: false }
+        Tls { tls, inner, proof: None, made: false, ended: false, end_is_due: false, closed: false }
     }
 
     /// Makes the handshake mutual: the peer's certificates are verified at the time of `clock`, and stored in the
-    /// transport. At most `limit` bytes are read before that.
+    /// transport. `limit` holds until then.
     fn proving(self, clock: Arc<LoopClock>, limit: HandshakeLimit) -> Tls<P> {
-        Tls { proof: Some(MutualHandshake { clock, limit, received: 0 }), ..self }
+        Tls { proof: Some(MutualHandshake { clock, limit, received: 0, timer: None }), ..self }
     }
 
     /// Passes decrypted bytes to the inner protocol.
@@ -119,10 +139,11 @@ impl<P> Tls<P> {
     where
         P: Protocol<S>,
     {
-        let Tls { tls, inner, proof, made, ended, .. } = self;
+        let Tls { tls, inner, proof, made, ended, end_is_due, .. } = self;
         if !*made && !tls.is_handshaking() {
             *made = true;
-            if proof.take().is_some() {
+            if let Some(proof) = proof.take() {
+                proof.ended(cx.core);
                 let shown = tls.peer_certificates().unwrap_or_default();
                 cx.core
                     .note_peer_certificates(cx.id, shown.iter().map(|der| der.to_vec()).collect());
@@ -136,10 +157,8 @@ impl<P> Tls<P> {
                 plain => plain?,
             };
             if plain.is_empty() {
-                return match std::mem::replace(ended, true) {
-                    false => inner.read_connection_lost(cx),
-                    true => Ok(()),
-                };
+                *end_is_due |= !std::mem::replace(ended, true);
+                return self.end_if_due(cx);
             }
             let count = plain.len();
             if cx.transport().is_some_and(Transport::is_connected) {
@@ -147,6 +166,21 @@ impl<P> Tls<P> {
             }
             reader.consume(count);
         }
+    }
+}
+
+impl<P> Tls<P> {
+    /// Tells the inner protocol that the peer has ended its side, unless it has paused reading. On plain TCP nothing is read
+    /// meanwhile, either.
+    fn end_if_due<S: Shared>(&mut self, cx: &mut Context<'_, S>) -> Flow
+    where
+        P: Protocol<S>,
+    {
+        if self.end_is_due && cx.transport().is_some_and(Transport::is_delivering) {
+            self.end_is_due = false;
+            return self.inner.read_connection_lost(cx);
+        }
+        Ok(())
     }
 }
 
@@ -162,6 +196,9 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
     fn connection_made(&mut self, cx: &mut Context<'_, S>) -> Flow {
         // The client sends its ClientHello first.
         cx.core.encode_later(cx.id);
+        if let Some(proof) = &mut self.proof {
+            proof.timer = proof.limit.time.map(|(_, time)| cx.core.timer_later(cx.id, time));
+        }
         Ok(())
     }
 
@@ -207,15 +244,28 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
     }
 
     fn resume_producing(&mut self, cx: &mut Context<'_, S>) -> Flow {
-        self.inner.resume_producing(cx)
+        self.inner.resume_producing(cx)?;
+        self.end_if_due(cx)
     }
 
     fn message(&mut self, cx: &mut Context<'_, S>, message: S::Message) -> Flow {
-        self.inner.message(cx, message)
+        self.inner.message(cx, message)?;
+        self.end_if_due(cx)
     }
 
     fn timer(&mut self, cx: &mut Context<'_, S>, timer: TimerId) -> Flow {
-        self.inner.timer(cx, timer)
+        if let Some(MutualHandshake { limit, timer: due, .. }) = &self.proof
+            && *due == Some(timer)
+            && let Some((key, time)) = limit.time
+        {
+            let who = format_args!("{},{}", self.inner.name(), cx.id.generation());
+            let value = format_args!("{}, reached by {who}", time.as_millis());
+            cx.core.limit_hit(key, value, 1, "connections closed");
+            cx.core.abort_because(cx.id, CloseReason::TimeoutError("TLS handshake"));
+            return Ok(());
+        }
+        self.inner.timer(cx, timer)?;
+        self.end_if_due(cx)
     }
 
     fn shutting_down(&mut self, cx: &mut Context<'_, S>) -> Flow {
@@ -223,6 +273,9 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
     }
 
     fn connection_lost(&mut self, cx: &mut Context<'_, S>, why: &CloseReason) {
+        if let Some(proof) = self.proof.take() {
+            proof.ended(cx.core);
+        }
         self.inner.connection_lost(cx, why);
     }
 }

@@ -149,9 +149,15 @@ impl Mutual {
 
 /// The DNS names in the certificate `der`, as written there; empty if `der` is not a certificate.
 pub fn dns_names(der: &[u8]) -> Vec<String> {
+    subject_names(der).1
+}
+
+/// The URIs and the DNS names in the certificate `der`. Its CN means nothing.
+pub fn subject_names(der: &[u8]) -> (Vec<String>, Vec<String>) {
     let der = CertificateDer::from(der);
-    let Ok(certificate) = EndEntityCert::try_from(&der) else { return Vec::new() };
-    certificate.valid_dns_names().map(str::to_owned).collect()
+    let Ok(certificate) = EndEntityCert::try_from(&der) else { return Default::default() };
+    let uris = certificate.valid_uri_names().map(str::to_owned).collect();
+    (uris, certificate.valid_dns_names().map(str::to_owned).collect())
 }
 
 /// The loop's wall clock, for rustls. It shows the time that was set last.
@@ -171,7 +177,7 @@ impl TimeProvider for LoopClock {
     }
 }
 
-fn unix_time(UnixNanos(nanos): UnixNanos) -> UnixTime {
+pub(super) fn unix_time(UnixNanos(nanos): UnixNanos) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_nanos(nanos))
 }
 

@@ -38,12 +38,11 @@ impl Interserver {
 
     /// Decides which neighbour's certificate the peer presented, when the handshake is done. An error closes the
     /// connection.
-    pub(super) fn prove(&self, cx: &mut Cx<'_>) -> Result<NeighbourId, &'static str> {
-        let Member { neighbours, peer_tls, .. } = &mut *cx.state;
+    pub(super) fn prove(&self, cx: &Cx<'_>) -> Result<NeighbourId, &'static str> {
+        let Member { neighbours, peer_tls, .. } = &*cx.state;
         let Some(tls) = peer_tls else {
             return Err("it presented a certificate, but [peer_tls] is off");
         };
-        tls.handshake_ended(cx.id);
         let shown = cx.core.transport(cx.id).map_or(&[][..], |t| t.peer_certificates());
         let id = tls.neighbour_of(neighbours, shown)?;
         match self.link_state {
@@ -130,7 +129,7 @@ impl Interserver {
             "{name}: connected: linked to {}", server.name
         );
         let (is_plain, ping, silence) = (server.plain, limits.ping, limits.silence);
-        let replaced = neighbours.made(table, id, cx.id, wants_acks);
+        let replaced = neighbours.made(cx.core.now(), table, id, cx.id, wants_acks);
         if !is_plain {
             counters.command(Door::Peer, b"HELLO", false);
             self.set(cx, LinkTimer::Ping, ping);

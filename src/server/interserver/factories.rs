@@ -42,7 +42,7 @@ impl Factory<Member> for InterserverFactory {
         if let Some(tls) = peer_tls {
             // After a restart all neighbours dial at once, and none of them may close another one's handshake.
             let most = limits.peer_tls_handshakes.unwrap_or(neighbours.count().max(HANDSHAKES));
-            tls.handshake_begun(cx.core, cx.id, most);
+            tls.handshakes.begun(cx.core, cx.id, most);
         }
         Some(stranger)
     }

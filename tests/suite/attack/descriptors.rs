@@ -1,8 +1,7 @@
 //! More connections than descriptors.
 
-use super::slow::raise_descriptors;
 use super::{ALFORD, let_pass};
-use crate::support::herd::{Client, Setup, eventually, holds, same};
+use crate::support::herd::{Client, Setup, eventually, holds, raise_descriptors, same};
 use crate::support::skipped;
 use std::fs;
 use std::process::Command;

@@ -1,10 +1,9 @@
 //! Slow loris: connections that begin a line and never end it.
 
 use super::{ALFORD, bench, iamat_p99_us, median};
-use crate::support::herd::{Herd, Setup, same};
+use crate::support::herd::{Herd, Setup, raise_descriptors, same};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -17,12 +16,6 @@ struct Slow {
     begun: Instant,
     /// The time from its first byte until it was closed.
     lived: Option<Duration>,
-}
-
-/// Raises the descriptor limit of this process to its maximum.
-pub(crate) fn raise_descriptors() {
-    let given = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: given.maximum, ..given }).expect("it may");
 }
 
 /// Opens `count` connections from the loopback address `from`, and begins a line on each.

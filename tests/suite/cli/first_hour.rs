@@ -155,7 +155,7 @@ fn init_writes_a_topology_that_check_finds_good_and_says_what_to_type_next() {
         assert_eq!(files(&folder), [".", "./topology.toml"]);
     }
     let text = fs::read_to_string(herd.folder().join("3/topology.toml")).expect("it was written");
-    let last = "name = \"E\"\nclient = \"127.0.0.1:12004\"\npeer = \"127.0.0.1:12104\"\nneighbours = [\"A\", \"D\"]\n";
+    let last = "name = \"E\"\nclient = \"127.0.0.1:12004\"\npeer = \"127.0.0.1:12104\"\nhttp = \"127.0.0.1:12204\"\nneighbours = [\"A\", \"D\"]\n";
     assert!(text.contains(last), "{text}");
 }
 

@@ -2,24 +2,8 @@
 
 use super::{KIWI, PAIR};
 use crate::support::process::{Herd, until};
-use crate::support::skipped;
+use crate::support::promtool;
 use rustix::process::Signal;
-use std::io::Write;
-use std::process::{Command, Stdio};
-
-/// Has Prometheus' own checker read `text`. Returns what it finds wrong; `None` if it is not installed.
-fn promtool(text: &str) -> Option<String> {
-    let mut command = Command::new("promtool");
-    command.args(["check", "metrics"]).stdin(Stdio::piped());
-    let Ok(mut child) = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() else {
-        return skipped("promtool is missing, so nothing checks the metrics: install prometheus");
-    };
-    child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
-    let said =
-        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    Some(said.concat() + if output.status.success() { "" } else { "it failed" })
-}
 
 #[test]
 fn promtool_accepts_the_metrics_of_one_server_and_of_several() {

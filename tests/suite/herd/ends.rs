@@ -2,7 +2,7 @@
 //! what it tells systemd meanwhile. The test plays the manager's socket.
 
 use crate::support::herd::{
-    Client, Herd, NOWHERE, PATIENCE, Setup, eventually, holds, iamat, same,
+    Client, Herd, NOWHERE, PATIENCE, Setup, eventually, holds, iamat, raise_descriptors, same,
 };
 use places_herd::journal::record;
 use rustix::process::Signal;
@@ -421,6 +421,23 @@ const STATES: &[(&str, MakeState)] = &[
         let id = "kiwi".repeat(250);
         herd.hold_up("Alford", &mut client, |n| iamat(&id, "+0+0", &n.to_string()));
         (herd, Box::new(client))
+    }),
+    ("thousands of idle HTTP connections, and followers that do not read", || {
+        raise_descriptors();
+        let herd = patient(Setup::alone()).http().start();
+        let address = herd.http_address("Alford");
+        let ask = |path| {
+            let mut stream = TcpStream::connect(address).expect("it listens");
+            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            stream.write_all(request.as_bytes()).expect("it is open");
+            stream
+        };
+        let idle: Vec<TcpStream> = (0..4_000).map(|_| ask("/healthz")).collect();
+        let followers: Vec<TcpStream> = (0..64).map(|_| ask("/v1/events")).collect();
+        for stream in idle.iter().chain(&followers) {
+            stream.peek(&mut [0]).expect("it is answered");
+        }
+        (herd, Box::new((idle, followers)))
     }),
     ("one neighbour is silent after HELLO, one does not say it, one is not there", || {
         let setup = patient(Setup::alone()).played("Aaron", "Alford").played("Bolden", "Alford");

@@ -19,6 +19,7 @@
 
 #![cfg(all(target_os = "linux", feature = "embedded-places"))]
 
+mod access;
 mod addresses;
 mod backup;
 mod connections;
@@ -32,6 +33,7 @@ mod journal;
 mod limits;
 mod lines;
 mod load;
+mod openapi;
 mod peers;
 mod plain;
 mod process;

@@ -46,6 +46,7 @@ impl ConfigReader for SourceReader {
             changes: Vec::new(),
             places: Some(PlacesInUse { source, fallback: None, network }),
             peer_tls: None,
+            access: places_herd::server::client_access::ClientAccess::default(),
             connections_max: 100,
         })
     }

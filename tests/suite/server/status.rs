@@ -4,7 +4,7 @@ use crate::support::certs::good;
 use crate::support::cluster::{Cluster, FIVE, SECOND, sealed, topology};
 use herd_reactor::UnixNanos;
 use herd_reactor::testing::MemoryOptions;
-use places_herd::server::exposition::exposition;
+use places_herd::server::exposition::{MetricsFormat, exposition};
 use places_herd::server::health::unhealthy;
 use places_herd::server::member::ServerPhase;
 use places_herd::server::status::status;
@@ -29,7 +29,7 @@ fn samples(cluster: &mut Cluster, server: &str) -> BTreeMap<String, f64> {
 
 fn text(cluster: &mut Cluster, name: &str) -> String {
     let (member, core) = cluster.reactor(name).parts();
-    exposition(&[(name, status(member, core))])
+    exposition(MetricsFormat::Prometheus, &[(name, status(member, core))])
 }
 
 fn has(samples: &BTreeMap<String, f64>, expected: &[(&str, f64)]) {

@@ -116,6 +116,7 @@ impl ConfigReader for Certificates {
             changes: Vec::new(),
             places: None,
             peer_tls: peer_tls.map_err(|fault| vec![fault.in_one_line()])?,
+            access: places_herd::server::client_access::ClientAccess::default(),
             connections_max: usize::MAX,
         })
     }

@@ -8,6 +8,7 @@ pub(crate) use client::{Client, masked, show};
 pub(crate) use process::Process;
 pub(crate) use servers::{FIVE, Herd, Setup};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -48,6 +49,12 @@ pub(crate) fn holds(condition: bool) -> Result<(), &'static str> {
 #[track_caller]
 pub(crate) fn same(got: &[u8], expected: &[u8], case: &str) {
     assert!(got == expected, "{case}\n     got: {}\nexpected: {}", show(got), show(expected));
+}
+
+/// Raises the descriptor limit of this process to its maximum.
+pub(crate) fn raise_descriptors() {
+    let given = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: given.maximum, ..given }).expect("it may");
 }
 
 /// The wall clock, in nanoseconds since 1970.

@@ -44,6 +44,7 @@ pub(crate) struct Setup {
     journal: Option<String>,
     inside: Vec<&'static str>,
     more: String,
+    has_http: bool,
     prepare: Option<fn(&Path)>,
     program: Option<PathBuf>,
 }
@@ -134,6 +135,12 @@ impl Setup {
         self
     }
 
+    /// Gives every server an HTTP port.
+    pub(crate) fn http(mut self) -> Setup {
+        self.has_http = true;
+        self
+    }
+
     /// Runs the servers by the program at `path`, such as that of an earlier release.
     pub(crate) fn program(mut self, path: PathBuf) -> Setup {
         self.program = Some(path);
@@ -175,6 +182,7 @@ pub(crate) struct Herd {
 struct ServerAddrs {
     client: SocketAddr,
     peer: SocketAddr,
+    http: SocketAddr,
 }
 
 impl Herd {
@@ -210,15 +218,16 @@ impl Herd {
         // All ports are held until the last is found, so that none is found twice.
         let mut held = Vec::new();
         for server in &self.setup.servers {
-            let (client, peer) = (free_port(), free_port());
+            let [client, peer, http] = [(); 3].map(|()| free_port());
             let address = |port: &TcpListener| port.local_addr().expect("it listens");
-            let addresses = ServerAddrs { client: address(&client), peer: address(&peer) };
+            let [client_addr, peer_addr, http_addr] = [&client, &peer, &http].map(address);
+            let addresses = ServerAddrs { client: client_addr, peer: peer_addr, http: http_addr };
             self.addresses.insert(server.name.clone(), addresses);
             match server.played {
                 true => drop(self.listeners.insert(server.name.clone(), peer)),
                 false => held.push(peer),
             }
-            held.push(client);
+            held.extend([client, http]);
         }
     }
 
@@ -231,7 +240,7 @@ impl Herd {
         }
         text += &self.setup.more;
         for Listed { name, plain, .. } in servers {
-            let ServerAddrs { client, peer } = self.addresses[name];
+            let ServerAddrs { client, peer, http } = self.addresses[name];
             let other = |(one, other): &(String, String)| match () {
                 () if one == name => Some(format!("{other:?}")),
                 () if other == name => Some(format!("{one:?}")),
@@ -242,6 +251,9 @@ impl Herd {
                 "\n[[server]]\nname = \"{name}\"\nclient = \"{client}\"\npeer = \"{peer}\"\n\
                  neighbours = [{neighbours}]\nplain = {plain}\n"
             );
+            if self.setup.has_http && !plain {
+                text += &format!("http = \"{http}\"\n");
+            }
         }
         text
     }
@@ -305,6 +317,11 @@ impl Herd {
     /// The address of the client port of `name`.
     pub(crate) fn client_address(&self, name: &str) -> SocketAddr {
         self.addresses[name].client
+    }
+
+    /// The address of the HTTP port of `name`.
+    pub(crate) fn http_address(&self, name: &str) -> SocketAddr {
+        self.addresses[name].http
     }
 
     /// The address of the peer port of `name`.

@@ -1,0 +1,181 @@
+//! What a server's files say about its clients: its tokens, its certificate for clients, and whose certificates it
+//! accepts.
+//!
+//! In: the files that `[http]` and `[client_tls]` name. Out: [`ClientAccess`], which says what a request may do, and
+//! wraps connections to the ports that speak TLS.
+//!
+//! The files are read at the start and at each reload. A connection keeps the certificate that it began with.
+//!
+//! A client's id stands in its certificate as the URI `herd:client:ID`, percent-encoded, or else as the one DNS name.
+//! A certificate that names several ids, or none, proves no id.
+
+use super::peer_tls::{CertificateFiles, expires, untimely};
+use crate::access::{Caller, IdPattern, NoAccess, Presented, TokenFault, Tokens};
+use crate::config::{ClientTlsSettings, Diagnostic, NamedFile, PresentsCertificate, Topology};
+use crate::files;
+use crate::http::percent_decode;
+use crate::net::tls::cert_info::CertInfo;
+use crate::net::tls::clients::ClientPorts;
+use crate::net::tls::mutual::subject_names;
+use herd_reactor::UnixNanos;
+use std::time::Duration;
+
+/// The form of a client's id in a certificate.
+pub const ID_URI: &str = "herd:client:";
+
+/// The tokens and certificates of one server.
+#[derive(Debug, Default)]
+pub struct ClientAccess {
+    tokens: Option<Tokens>,
+    /// The certificate for clients, if there is one.
+    pub tls: Option<ClientTls>,
+    /// A warning about the file of tokens.
+    warning: Option<Diagnostic>,
+}
+
+/// The certificate for clients.
+#[derive(Debug)]
+pub struct ClientTls {
+    settings: ClientTlsSettings,
+    files: CertificateFiles,
+    pub(super) ports: ClientPorts,
+    own: CertInfo,
+    /// The mode of the key's file.
+    key_mode: u32,
+}
+
+impl ClientAccess {
+    /// Reads the files of the server `name` of `topology`, and checks them at the time `wall`.
+    ///
+    /// # Errors
+    /// Fails if a file has a fault; all faults are returned, at the places where the topology names the files.
+    pub fn read(
+        topology: &Topology,
+        name: &str,
+        wall: UnixNanos,
+    ) -> Result<ClientAccess, Vec<Diagnostic>> {
+        let (mut access, mut faults) = (ClientAccess::default(), Vec::new());
+        match topology.http.tokens.as_ref().map(read_tokens).transpose() {
+            Ok(read) => {
+                let (tokens, warning) = read.unzip();
+                (access.tokens, access.warning) = (tokens, warning.flatten());
+            }
+            Err(more) => faults = more,
+        }
+        match topology.client_tls.as_ref().map(|it| ClientTls::read(it, name, wall)).transpose() {
+            Ok(tls) => access.tls = tls,
+            Err(fault) => faults.push(*fault),
+        }
+        if faults.is_empty() { Ok(access) } else { Err(faults) }
+    }
+
+    /// Adopts what `new` has. TLS is switched on and off by a restart only.
+    pub(super) fn replace_by(&mut self, new: ClientAccess) {
+        let tls = match (self.tls.take(), new.tls) {
+            (Some(_), Some(new)) => Some(new),
+            (old, _) => old,
+        };
+        *self = ClientAccess { tls, ..new };
+    }
+
+    /// Warnings about the files at `wall`: secrets that others can read, and a certificate that expires soon.
+    pub fn warnings(&self, wall: UnixNanos) -> Vec<Diagnostic> {
+        let of_tls = |tls: &ClientTls| {
+            let remedy = "renew the certificate, and run \"herd reload\"";
+            let own = expires(&tls.files.certificate, &tls.own, wall, remedy);
+            [own, tls.files.open_key(tls.key_mode)]
+        };
+        let of_tls = self.tls.as_ref().map(of_tls).into_iter().flatten().flatten();
+        self.warning.iter().cloned().chain(of_tls).collect()
+    }
+
+    /// What a request may do that presents `authorization` or a token in its `query`. `shown`: the certificates of its
+    /// connection, which are valid, if it presented some; `None` without TLS. The head of [`crate::access`] has the table.
+    pub(super) fn caller(
+        &self,
+        shown: Option<&[Vec<u8>]>,
+        authorization: Option<&[u8]>,
+        query: &[u8],
+    ) -> Result<Caller, NoAccess> {
+        let by_certificate = self.tls.as_ref().zip(shown).map(|(tls, shown)| tls.caller(shown));
+        let Some(tokens) = &self.tokens else {
+            return Ok(by_certificate.unwrap_or_else(Caller::everybody));
+        };
+        let by_certificate = by_certificate.filter(|_| shown.is_some_and(|it| !it.is_empty()));
+        match (Presented::find(authorization, query), by_certificate) {
+            (None, Some(caller)) => Ok(caller),
+            (None, None) => Err(NoAccess::Missing),
+            (Some(presented), by_certificate) => {
+                let by_token = tokens.caller(&presented.token).ok_or(NoAccess::Wrong)?;
+                Ok(by_certificate.map_or_else(|| by_token.clone(), |it| it.and(by_token)))
+            }
+        }
+    }
+}
+
+impl ClientTls {
+    /// Reads the files that `settings` name for the server `name`.
+    fn read(
+        settings: &ClientTlsSettings,
+        name: &str,
+        wall: UnixNanos,
+    ) -> Result<ClientTls, Box<Diagnostic>> {
+        let files = CertificateFiles::of_clients(settings, name);
+        let presents = settings.certificates;
+        let (credentials, key_mode) = files.read(presents != PresentsCertificate::None)?;
+        let own = files.own(&credentials.chain[0])?;
+        if own.left(wall).is_zero() || wall.0 / 1_000_000_000 < own.not_before {
+            let renew = "renew it, and copy certificate and key here";
+            return Err(files.dated(untimely(&own, &own, wall, renew)));
+        }
+        let ports = ClientPorts::new(credentials, presents == PresentsCertificate::Required)
+            .map_err(|why| files.unusable(&why))?;
+        Ok(ClientTls { settings: settings.clone(), files, ports, own, key_mode })
+    }
+
+    /// The time until the certificate expires; 0 if it has.
+    pub(super) fn left(&self, wall: UnixNanos) -> Duration {
+        self.own.left(wall)
+    }
+
+    /// What a client may do that presents the certificates `shown`, which are valid, or none.
+    pub(super) fn caller(&self, shown: &[Vec<u8>]) -> Caller {
+        let ClientTlsSettings { own_id_only, ask_own_only, .. } = self.settings;
+        let allowed = |is_limited| match is_limited {
+            true => certified_id(shown).iter().map(|id| IdPattern::exactly(id)).collect(),
+            false => vec![IdPattern::parse(b"*")],
+        };
+        Caller::new(allowed(own_id_only), allowed(ask_own_only))
+    }
+
+    /// Whether [`caller`](ClientTls::caller) depends on the certificate.
+    pub(super) fn is_limited(&self) -> bool {
+        self.settings.own_id_only || self.settings.ask_own_only
+    }
+}
+
+/// The one id that the first of these certificates names.
+fn certified_id(shown: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let (uris, names) = subject_names(shown.first()?);
+    let mut ids = uris.iter().filter_map(|uri| uri.strip_prefix(ID_URI)).peekable();
+    if ids.peek().is_none() {
+        return <[String; 1]>::try_from(names).ok().map(|[name]| name.into_bytes());
+    }
+    let id = ids.next().filter(|_| ids.next().is_none())?;
+    percent_decode(id.as_bytes()).map(|id| id.into_owned()).filter(|id| !id.is_empty())
+}
+
+/// Reads the tokens in `file`; also returns a warning.
+fn read_tokens(file: &NamedFile) -> Result<(Tokens, Option<Diagnostic>), Vec<Diagnostic>> {
+    let path = files::credential_or(file.path.clone());
+    let read = Tokens::read(&path).map_err(|faults| {
+        let in_words = |TokenFault { line, what, remedy }: TokenFault| {
+            let line = if line == 0 { String::new() } else { format!(":{line}") };
+            file.here.error(format!("{}{line}: {what}", path.display()), remedy)
+        };
+        faults.into_iter().map(in_words).collect::<Vec<_>>()
+    });
+    let (tokens, warning) = read?;
+    let in_words = |what| file.here.warning(format!("{}: {what}", path.display()), "chmod 600 it");
+    Ok((tokens, warning.map(in_words)))
+}

@@ -1,0 +1,98 @@
+//! What operators, their programs and the live page ask a server: whether it is alive and ready, its status, its metrics,
+//! and the page's files.
+//!
+//! In: GET requests. Out: the answer of each, at once. Reading never changes what another reader sees.
+
+use super::conditional::{is_known, known_etags};
+use super::exchange::{Ask, HttpAnswer};
+use crate::http::{HttpReply, RequestHead};
+use crate::page;
+use crate::server::exposition::MetricsFormat::{OpenMetrics, Prometheus};
+use crate::server::exposition::exposition;
+use crate::server::health::{unhealthy, verdict};
+use crate::server::member::Cx;
+use crate::server::status;
+
+/// GET /healthz: the loop turns.
+pub(super) fn healthz(_cx: &mut Cx<'_>, _ask: &mut Ask<'_>) -> HttpAnswer {
+    HttpReply::text(200, "ok\n").into()
+}
+
+/// GET /readyz: whether the server is healthy, by the rule of `herd status --healthy`.
+pub(super) fn readyz(cx: &mut Cx<'_>, _ask: &mut Ask<'_>) -> HttpAnswer {
+    let reasons = unhealthy(cx.state, cx.wall());
+    let text = verdict(&reasons) + "\n";
+    match reasons.is_empty() {
+        true => HttpReply::text(200, text).into(),
+        false => HttpReply::text(503, text).with("Retry-After: 10").into(),
+    }
+}
+
+/// GET /status.json: what the status socket says.
+pub(super) fn status(cx: &mut Cx<'_>, _ask: &mut Ask<'_>) -> HttpAnswer {
+    let status = status::status(cx.state, cx.core).to_string();
+    HttpReply::json(200, status.into_bytes()).with("Cache-Control: no-store").into()
+}
+
+/// GET /metrics: for Prometheus and its like.
+pub(super) fn metrics(cx: &mut Cx<'_>, ask: &mut Ask<'_>) -> HttpAnswer {
+    let status = status::status(cx.state, cx.core);
+    // A name must be in the list: `*/*` is what every client sends, and not every client knows OpenMetrics.
+    let (format, content_type) =
+        match accepts(ask.head, "Accept", &["application/openmetrics-text"]) {
+            true => (OpenMetrics, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+            false => (Prometheus, "text/plain; version=0.0.4; charset=utf-8"),
+        };
+    let text = exposition(format, &[(&cx.state.server.name, status)]);
+    HttpReply::new(200, content_type, text.into_bytes()).with("Vary: Accept").into()
+}
+
+/// GET / and GET /assets/{file}: the live page. Its files never change under their names.
+pub(super) fn page(cx: &mut Cx<'_>, ask: &mut Ask<'_>) -> HttpAnswer {
+    let Some(asset) = page::asset(ask.head.path.as_bytes()) else {
+        return HttpReply::problem(404, "the page has no such file", None).into();
+    };
+    let is_gzip = accepts(ask.head, "Accept-Encoding", &["gzip", "x-gzip", "*"]);
+    let (body, etag) = match is_gzip {
+        true => (asset.gzip, asset.gzip_etag),
+        false => (asset.plain, asset.etag),
+    };
+    let mut reply = match is_known(&known_etags(ask.head), etag) {
+        true => HttpReply::empty(304),
+        false => HttpReply::new(200, asset.content_type, body),
+    };
+    if is_gzip && reply.status == 200 {
+        reply = reply.with("Content-Encoding: gzip");
+    }
+    let lines = match asset.path {
+        "/" => {
+            let servers = cx.state.http_port.herd.iter().filter_map(|(_, http)| *http);
+            let policy = page::content_security_policy(servers, cx.state.http.tls);
+            format!("Cache-Control: no-cache\r\nContent-Security-Policy: {policy}\r\n")
+        }
+        _ => "Cache-Control: public, max-age=31536000, immutable\r\n".to_owned(),
+    };
+    reply.headers.to_mut().push_str(&format!("ETag: {etag}\r\n{lines}{PAGE_HEADERS}"));
+    reply.into()
+}
+
+/// The header lines of each file of the page.
+const PAGE_HEADERS: &str = "Vary: Accept-Encoding\r\nX-Content-Type-Options: nosniff\r\n\
+    Referrer-Policy: strict-origin-when-cross-origin\r\nCross-Origin-Opener-Policy: same-origin\r\n";
+
+/// Whether the header field `field`, a list with weights, accepts the first of `names` that is in it: RFC 9110, section
+/// 12.4.2. A weight of zero means that it does not.
+fn accepts(head: &RequestHead<'_>, field: &str, names: &[&str]) -> bool {
+    let elements = head.elements(field).map(|it| String::from_utf8_lossy(it).to_ascii_lowercase());
+    let elements: Vec<_> = elements.collect();
+    let accepts = |name: &&str| {
+        let has_name = |it: &&String| it.split(';').next().map(str::trim) == Some(name);
+        let mut weights = elements
+            .iter()
+            .find(has_name)?
+            .split(';')
+            .filter_map(|it| it.trim().strip_prefix("q="));
+        Some(weights.all(|weight| weight.contains(|digit| ('1'..='9').contains(&digit))))
+    };
+    names.iter().find_map(accepts) == Some(true)
+}

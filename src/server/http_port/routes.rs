@@ -1,0 +1,284 @@
+//! The table of routes: which handler answers which method and path; and what every request is checked for before its
+//! handler sees it.
+//!
+//! In: a request's head. Out: its route and handler, or the answer that refuses it. The order of the checks:
+//!
+//! | check | refused with |
+//! |---|---|
+//! | Host is an IP literal, `localhost`, a name of the server, or one of `[http] hosts`, so that no web site can reach a loopback port by DNS rebinding | 421 |
+//! | Expect is `100-continue` | 417 |
+//! | the path is a route, in its raw form; its `{}` is decoded once | 404; 400 for a bad escape |
+//! | OPTIONS: answered here | 204 |
+//! | the method is one of the route's | 405 with Allow |
+//! | a write comes from no web site but ours and the allowed ones | 403 |
+//! | PUT announces its length | 411 |
+//! | the body is not encoded | 415 |
+//!
+//! Nothing is ever redirected: phones lose reports that way.
+
+use super::exchange::{Ask, HttpAnswer};
+use super::{clients, events, near, openapi, operations, reports};
+use crate::access::{Caller, NoAccess};
+use crate::http::{HttpReply, Method, RequestHead, form_pairs, percent_decode};
+use crate::server::member::{Cx, Member};
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+/// Answers a request.
+pub(super) type Handler = fn(&mut Cx<'_>, &mut Ask<'_>) -> HttpAnswer;
+
+/// One route.
+pub(super) struct Route {
+    /// The path. A last segment in braces stands for any one segment.
+    pub(super) path: &'static str,
+    /// The handler of each method. HEAD has that of GET.
+    handlers: &'static [(Method, Handler)],
+    /// Whether HEAD is allowed.
+    has_head: bool,
+    /// Whether GET changes something, as the other methods do.
+    get_writes: bool,
+    /// What the caller must be allowed to do.
+    needs: Needs,
+}
+
+/// What the caller of a route must be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// Nothing.
+    Nothing,
+    /// To read everything.
+    ReadAll,
+    /// To read the ids that `client` in the query names; without any, everything.
+    ReadNamed,
+    /// To report for the id in the path, or to read it with GET.
+    OneId,
+    /// To report for some id. The handler asks for each report, and answers 200 even if none is allowed: after any other
+    /// answer a report with another id would stay at the head of an app's queue for ever (http.md 2.4).
+    WriteSome,
+}
+
+const fn route(path: &'static str, handlers: &'static [(Method, Handler)]) -> Route {
+    Route { path, handlers, has_head: true, get_writes: false, needs: Needs::WriteSome }
+}
+
+impl Route {
+    const fn needing(self, needs: Needs) -> Route {
+        Route { needs, ..self }
+    }
+}
+
+use Method::{Get, Post, Put};
+use Needs::{Nothing, OneId, ReadAll, ReadNamed};
+
+const REPORT: &[(Method, Handler)] = &[(Get, reports::report), (Post, reports::report)];
+
+/// All routes; the most frequent first. The paths are the values of a metric's label.
+pub(super) static ROUTES: &[Route] = &[
+    route("/v1/clients/{id}", &[(Put, reports::put), (Get, clients::one)]).needing(OneId),
+    route("/owntracks", &[(Post, reports::owntracks)]),
+    route("/owntracks/{id}", &[(Post, reports::owntracks)]),
+    route("/pub", &[(Post, reports::owntracks)]),
+    route("/overland", &[(Post, reports::overland)]),
+    route("/overland/{id}", &[(Post, reports::overland)]),
+    Route { get_writes: true, ..route("/report", REPORT) },
+    Route { get_writes: true, ..route("/report/{id}", REPORT) },
+    route("/v1/clients", &[(Get, clients::list)]).needing(ReadAll),
+    route("/v1/near", &[(Get, near::near)]).needing(ReadNamed),
+    Route { has_head: false, needs: ReadNamed, ..route("/v1/events", &[(Get, events::events)]) },
+    route("/healthz", &[(Get, operations::healthz)]).needing(Nothing),
+    route("/readyz", &[(Get, operations::readyz)]).needing(Nothing),
+    route("/status.json", &[(Get, operations::status)]).needing(ReadAll),
+    route("/metrics", &[(Get, operations::metrics)]).needing(ReadAll),
+    route("/openapi.json", &[(Get, openapi::document)]).needing(ReadAll),
+    route("/", &[(Get, operations::page)]).needing(Nothing),
+    route("/assets/{file}", &[(Get, operations::page)]).needing(Nothing),
+];
+
+impl Route {
+    /// The raw segment of `path` that stands for the one in braces; empty if the route has none; for
+    /// `{file}`, all the rest. `None`: another route.
+    fn segment<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let Some((before, _)) = self.path.split_once('{') else {
+            return (path == self.path).then_some("");
+        };
+        let is_one = |segment: &str| self.path.ends_with("{file}") || !segment.contains('/');
+        path.strip_prefix(before).filter(|segment| !segment.is_empty() && is_one(segment))
+    }
+
+    /// The methods with a handler.
+    #[cfg(test)]
+    pub(super) fn methods(&self) -> impl Iterator<Item = Method> {
+        self.handlers.iter().map(|(method, _)| *method)
+    }
+
+    /// The value of Allow.
+    fn allow(&self) -> String {
+        let mut methods: Vec<_> = self.handlers.iter().map(|(method, _)| method.as_str()).collect();
+        if self.has_head && methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.push("OPTIONS");
+        methods.join(", ")
+    }
+}
+
+/// A request that may be handled.
+pub(super) struct Admitted<'a> {
+    pub(super) handler: Handler,
+    pub(super) caller: Caller,
+    pub(super) segment: Option<Cow<'a, [u8]>>,
+}
+
+/// The number of the route of `path` in [`ROUTES`], with the raw segment in braces.
+pub(super) fn find(path: &str) -> Option<(usize, &str)> {
+    ROUTES.iter().enumerate().find_map(|(number, route)| Some((number, route.segment(path)?)))
+}
+
+/// Checks the head of a request to the route `found`. `shown`: the certificates of a connection that speaks TLS.
+pub(super) fn admit<'a>(
+    member: &Member,
+    shown: Option<&[Vec<u8>]>,
+    head: &RequestHead<'a>,
+    found: Option<(usize, &'a str)>,
+    origin: &PageOrigin,
+) -> Result<Admitted<'a>, HttpReply> {
+    let problem = |status, detail: &str| HttpReply::problem(status, detail, None);
+    if !is_own_host(member, head.authority) {
+        return Err(problem(421, "this server is not the Host of the request: see [http] hosts"));
+    }
+    if head.all("Expect").any(|it| !it.eq_ignore_ascii_case(b"100-continue")) {
+        return Err(problem(417, "Expect must be 100-continue"));
+    }
+    if head.path == "*" {
+        return Err(HttpReply::empty(204).with("Allow: GET, HEAD, POST, PUT, OPTIONS"));
+    }
+    let nothing = || problem(404, "there is nothing at this path");
+    let (number, segment) = found.ok_or_else(nothing)?;
+    let route = &ROUTES[number];
+    let is_get = head.method == Get || head.method == Method::Head && route.has_head;
+    let method = if is_get { Get } else { head.method };
+    let handler = route.handlers.iter().find(|(it, _)| *it == method);
+    let (_, handler) = *handler.ok_or_else(|| other_method(route, head, origin))?;
+    if *origin == PageOrigin::Foreign && (!is_get || route.get_writes) {
+        return Err(problem(403, "this origin may not report here: see [http] allow_origins"));
+    }
+    let decoded = percent_decode(segment.as_bytes());
+    let decoded = decoded.ok_or_else(|| problem(400, "a bad percent-encoding in the path"))?;
+    let segment = Some(decoded).filter(|_| route.path.ends_with('}'));
+    let caller = authorize(member, shown, head, route.needs, segment.as_deref())?;
+    if head.method == Put && !head.announces_body() {
+        return Err(problem(411, "PUT needs a Content-Length"));
+    }
+    let is_encoded = |coding: &[u8]| !coding.eq_ignore_ascii_case(b"identity");
+    if head.elements("Content-Encoding").any(is_encoded) {
+        return Err(problem(415, "the body must not be encoded").with("Accept-Encoding: identity"));
+    }
+    Ok(Admitted { handler, caller, segment })
+}
+
+/// What a request may do that `needs` this; or the answer to one that may not. `segment`: the id in its path.
+fn authorize(
+    member: &Member,
+    shown: Option<&[Vec<u8>]>,
+    head: &RequestHead<'_>,
+    needs: Needs,
+    segment: Option<&[u8]>,
+) -> Result<Caller, HttpReply> {
+    if needs == Needs::Nothing {
+        return Ok(Caller::everybody());
+    }
+    // A browser asks its user for a name and a token only if it is challenged for Basic.
+    let scheme = if needs == Needs::WriteSome { "Basic" } else { "Bearer" };
+    let unknown = |detail| {
+        let challenge = format!("WWW-Authenticate: {scheme} realm=\"herd\"");
+        HttpReply::problem(401, detail, None).with(&challenge)
+    };
+    let query = head.query.as_bytes();
+    let caller = member.access.caller(shown, head.get("Authorization"), query);
+    let caller = caller.map_err(|why| match why {
+        NoAccess::Missing => unknown("this server needs a token"),
+        NoAccess::Wrong => unknown("this token is not valid here"),
+    })?;
+    let id = segment.unwrap_or_default();
+    let may = match needs {
+        Needs::Nothing => true,
+        Needs::OneId if head.method == Put => caller.may_write(id),
+        Needs::OneId => caller.may_read_id(id),
+        Needs::ReadAll => caller.may_read(),
+        Needs::ReadNamed => {
+            let mut named = form_pairs(query).filter(|(name, _)| **name == *b"client").peekable();
+            let is_named = named.peek().is_some();
+            caller.may_read() || is_named && named.all(|(_, id)| caller.may_read_id(&id))
+        }
+        Needs::WriteSome if !caller.may_write_something() => {
+            return Err(unknown("this token is not for reports"));
+        }
+        Needs::WriteSome => true,
+    };
+    let detail = "this token or certificate is not for that";
+    if may { Ok(caller) } else { Err(HttpReply::problem(403, detail, None)) }
+}
+
+/// The answer to OPTIONS, and to a method that the route does not have.
+fn other_method(route: &Route, head: &RequestHead<'_>, origin: &PageOrigin) -> HttpReply {
+    let allow = route.allow();
+    let reply = match head.method {
+        Method::Options => HttpReply::empty(204),
+        _ => HttpReply::problem(405, "this path does not have this method", None),
+    };
+    let reply = reply.with(&format!("Allow: {allow}"));
+    if head.method != Method::Options || !matches!(origin, PageOrigin::Allowed(_)) {
+        return reply;
+    }
+    reply
+        .with(&format!("Access-Control-Allow-Methods: {allow}"))
+        .with("Access-Control-Allow-Headers: Authorization, Content-Type, If-None-Match")
+        .with("Access-Control-Max-Age: 600")
+}
+
+/// Where the page is from that makes the browser send a request.
+#[derive(PartialEq, Eq)]
+pub(super) enum PageOrigin {
+    /// This server's page, or no page.
+    Own,
+    /// A page of an allowed origin, here in our spelling.
+    Allowed(String),
+    /// Any other page.
+    Foreign,
+}
+
+impl PageOrigin {
+    /// The origin of a request.
+    pub(super) fn of(member: &Member, head: &RequestHead<'_>) -> PageOrigin {
+        let Some(origin) = head.get("Origin") else {
+            let is_foreign = head.get("Sec-Fetch-Site").is_some_and(|it| it == b"cross-site");
+            return if is_foreign { PageOrigin::Foreign } else { PageOrigin::Own };
+        };
+        let origin = String::from_utf8_lossy(origin).to_ascii_lowercase();
+        let mut all = member.http.allow_origins.iter().chain(&member.http_port.origins);
+        match (all.find(|it| **it == origin || *it == "*"), origin.split_once("://")) {
+            (Some(allowed), _) => PageOrigin::Allowed(allowed.clone()),
+            (None, Some((_, host))) if host.eq_ignore_ascii_case(head.authority) => PageOrigin::Own,
+            _ => PageOrigin::Foreign,
+        }
+    }
+
+    /// The header lines that let the page read the answer.
+    pub(super) fn headers(&self) -> String {
+        let PageOrigin::Allowed(origin) = self else { return String::new() };
+        format!("Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n")
+    }
+}
+
+/// Whether `authority` is one for which this server answers. No web site can point an IP literal or `localhost` at it.
+fn is_own_host(member: &Member, authority: &str) -> bool {
+    let host = match authority.rsplit_once(':') {
+        Some((host, _)) if !authority.ends_with(']') => host,
+        _ => authority,
+    };
+    let mut names = member.http.hosts.iter().chain(&member.http_port.hosts);
+    host.is_empty()
+        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+        || host.eq_ignore_ascii_case("localhost")
+        || names.any(|name| host.eq_ignore_ascii_case(name))
+}

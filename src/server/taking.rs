@@ -1,0 +1,111 @@
+//! Taking a client's report: the way that the reports of all ports go, so that a report by HTTP and the same report by
+//! line are the same report.
+//!
+//! In: the operands of an IAMAT. Out: the table, the journal and the neighbours have the report, or it is refused. The
+//! caller lets the answer wait for a neighbour if `ack = "peer"`.
+//!
+//! Report: section 3.2.
+
+use super::counters::Door;
+use super::member::Member;
+use crate::config::{Limits, Seconds};
+use crate::phones::ReportOutcome;
+use crate::table::{MergeOutcome, ReportOrigin};
+use crate::wire::command::Iamat;
+use crate::wire::report::Report;
+use crate::wire::stamp::Stamp;
+use herd_reactor::Core;
+use std::time::Duration;
+
+const REPORTS_REFUSED: &str = "reports refused";
+
+/// The reason for which a report with this outcome is refused, for the log and for the client.
+pub(super) fn refusal(outcome: ReportOutcome) -> &'static str {
+    match outcome {
+        ReportOutcome::Journal => "the journal is broken",
+        ReportOutcome::Full => "known_clients or known_bytes is reached: no room for a new client",
+        ReportOutcome::Late => "stamped longer ago than expire_after_s allows",
+        _ => "stamped further in the future than max_future_ms or ahead_max_s allows",
+    }
+}
+
+impl Member {
+    /// Stores a client's report, notes it in the journal and floods it, if it is news. `line` becomes its AT line. Counts
+    /// it, if it is from the client port. An error is the outcome of a report that is refused.
+    ///
+    /// Inlined, so that the client port has it in its own code.
+    #[inline(always)]
+    pub(super) fn take_report(
+        &mut self,
+        core: &mut Core<Member>,
+        door: Door,
+        iamat: &Iamat<'_>,
+        line: &mut Vec<u8>,
+    ) -> Result<MergeOutcome, ReportOutcome> {
+        let received = Stamp::from(core.wall());
+        self.set_window(core.wall());
+        if is_too_far_ahead(iamat.stamp, received, self.limits.max_future) {
+            self.count_report(door, MergeOutcome::Ahead);
+            return Err(is_early(&self.limits, core));
+        }
+        if let Some(persist) = self.persist.as_ref().filter(|it| !it.journal.is_sound()) {
+            persist.report_refused(core);
+            return Err(ReportOutcome::Journal);
+        }
+        let Member { server, table, .. } = &mut *self;
+        let report = Report::taken(iamat, server.name.as_bytes(), received, line);
+        let line = report.line();
+        let (key, outcome) = table.merge(&report, ReportOrigin::Client);
+        self.count_report(door, outcome);
+        match (key, outcome) {
+            (Some(key), outcome) if outcome.is_news() => self.flood(core, &[key], &[line], None),
+            // The report is not news, but a neighbour can acknowledge it only after it was sent the line.
+            (Some(key), MergeOutcome::Same | MergeOutcome::Older)
+                if self.neighbours.acks.is_some() =>
+            {
+                let latest = self.table.line(key).to_vec();
+                self.neighbours.flood(core, &mut self.table.backlogs, &[key], &[&latest], None);
+            }
+            (_, MergeOutcome::Full) => {
+                let (clients, bytes) = (self.limits.known_clients, self.limits.known_bytes);
+                let values = format_args!("{clients}, known_bytes = {bytes}");
+                core.limit_hit("known_clients", values, 1, "reports of new clients refused");
+                return Err(ReportOutcome::Full);
+            }
+            (_, MergeOutcome::Expired) => {
+                let max = self.limits.expire_after.map_or(0, |Seconds(seconds)| seconds);
+                core.limit_hit("expire_after_s", max, 1, REPORTS_REFUSED);
+                return Err(ReportOutcome::Late);
+            }
+            (_, MergeOutcome::Ahead) => return Err(is_early(&self.limits, core)),
+            _ => {}
+        }
+        Ok(outcome)
+    }
+
+    #[inline(always)]
+    fn count_report(&mut self, door: Door, outcome: MergeOutcome) {
+        if door == Door::Client {
+            self.counters.report(door, outcome);
+        }
+    }
+}
+
+/// Logs that a report is stamped further ahead than is accepted. The log names the smaller of the two limits.
+fn is_early(limits: &Limits, core: &mut Core<Member>) -> ReportOutcome {
+    let max_future = limits.max_future.map_or(u128::MAX, |max| max.as_millis());
+    match limits.ahead_max {
+        Some(Seconds(max)) if u128::from(max) * 1_000 < max_future => {
+            core.limit_hit("ahead_max_s", max, 1, REPORTS_REFUSED);
+        }
+        _ => core.limit_hit("max_future_ms", max_future, 1, REPORTS_REFUSED),
+    }
+    ReportOutcome::Early
+}
+
+/// Whether `stamp` is more than `max_future` ahead of `received`. A stamp far in the future would beat all honest
+/// stamps of its client until that time.
+fn is_too_far_ahead(stamp: Stamp, received: Stamp, max_future: Option<Duration>) -> bool {
+    stamp > received
+        && max_future.is_some_and(|max| Duration::from_nanos(stamp.0 - received.0) > max)
+}
