@@ -49,6 +49,7 @@ mod server {
     mod interserver;
     mod live_stream;
     mod peer_tls;
+    #[cfg(all(target_os = "linux", feature = "embedded-places"))]
     mod phone_transcripts;
     mod status;
     mod transcripts;
