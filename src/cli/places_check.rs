@@ -20,7 +20,7 @@ use crate::log::secret::Secret;
 use crate::net::dns::{DnsClient, DnsError, LookupId, Resolving};
 use crate::places::{Answer, Fetch, Progress, Query, Scheme, SearchStatus, Source, Ticket};
 use crate::server::network::{self, Network};
-use crate::server::place_queries::PlacesInUse;
+use crate::server::place_queries::{PlacesInUse, query_near};
 use crate::wire::command::Radius;
 use crate::wire::location::Location;
 use herd_reactor::{Core, MioIo, Moment, Reactor, ReactorLimits, Shared, TurnCounts};
@@ -120,15 +120,7 @@ impl PlacesCheck {
         let valid = "clap has checked it";
         let location = Location::parse(self.at.as_bytes()).expect(valid);
         let radius = Radius::parse(self.radius.as_bytes()).expect(valid);
-        let (latitude, longitude) = location.degrees();
-        Query {
-            latitude,
-            longitude,
-            latitude_text: location.latitude().to_vec(),
-            longitude_text: location.longitude().to_vec(),
-            radius_m: radius.metres(),
-            radius_text: radius.text.to_vec(),
-        }
+        query_near(location, radius)
     }
 }
 

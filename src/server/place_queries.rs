@@ -116,7 +116,7 @@ pub struct PlaceQueries {
 }
 
 /// The question for the places around a location.
-pub(super) fn query_near(location: Location<'_>, radius: Radius<'_>) -> Query {
+pub fn query_near(location: Location<'_>, radius: Radius<'_>) -> Query {
     let (latitude, longitude) = location.degrees();
     Query {
         latitude,
