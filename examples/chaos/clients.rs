@@ -179,7 +179,7 @@ impl Queue {
         Command::Report { client, stamp }
     }
 
-    /// Takes the command that the reply just received belongs to; `None` if there is none.
+    /// Takes the oldest unanswered command, to which the reply just received belongs; `None` if all are answered.
     pub(crate) fn answered(&mut self, cx: &mut Context<'_, Run>) -> Option<Command> {
         let now = cx.now();
         self.heard = now;

@@ -12,7 +12,7 @@
 //! | yes | yes | a right one | what the certificate or the token allows |
 //! | yes | yes | a wrong one | nothing: 401 |
 //!
-//! The file has hashes of tokens, so who reads it, or a backup of it, can present none. A token has 128 random bits, so no
+//! The file has hashes of tokens, so nobody can use it, or a backup of it, to log in. A token has 128 random bits, so no
 //! hash needs a salt or many rounds.
 
 mod presented;

@@ -19,7 +19,7 @@ const NAME: &str = "{name}";
 /// The values of `[http]`; [`KEYS`](super::KEYS) documents them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// The file of the tokens. `None`: whoever reaches an HTTP port may use it.
+    /// The file of the tokens. `None`: every client that can connect to an HTTP port may use it.
     pub tokens: Option<NamedFile>,
     /// Whether the HTTP ports speak TLS.
     pub tls: bool,

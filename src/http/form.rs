@@ -40,7 +40,8 @@ fn form_decode(text: &[u8]) -> Cow<'_, [u8]> {
     })
 }
 
-/// Replaces what `replaced` finds at the start of a rest of `text`: it returns the byte that replaces so many bytes.
+/// Decodes `text`. At each position `replaced` gets the rest of the text; it returns a byte, and the number of bytes that
+/// this byte replaces.
 fn decode(text: &[u8], mut replaced: impl FnMut(&[u8]) -> Option<(u8, usize)>) -> Cow<'_, [u8]> {
     let Some(first) = text.iter().position(|byte| matches!(byte, b'%' | b'+')) else {
         return Cow::Borrowed(text);

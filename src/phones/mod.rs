@@ -1,7 +1,7 @@
 //! What phone apps, curl and programs send over HTTP, as reports in the form of an IAMAT.
 //!
 //! In: one request of an app ([`PhoneRequest`]) or the body of a PUT, and the time of receipt. Out: the newest report
-//! of each client in it, as the texts of an IAMAT, or a [`Fault`] that says why there is none.
+//! of each client in it, as the texts of an IAMAT, or a [`Fault`] with the reason why it has no report.
 //!
 //! ```text
 //!     OwnTracks   one JSON object                                    owntracks.rs --+
@@ -14,8 +14,8 @@
 //! result is a report or a [`Fault`] to count, and never an error of the request: only a body that is not JSON is
 //! [`Unreadable`].
 //!
-//! A batch is read in slices: [`PhoneReading::read`] examines so many bytes that no turn gets long, and continues in
-//! the next turn. Only the newest report of each client is kept, because the others cannot win.
+//! A batch is read in slices: each call of [`PhoneReading::read`] examines a limited number of bytes, and the next one
+//! continues there. Only the newest report of each client is kept, because the others cannot win.
 //!
 //! It knows no connection, no status code, no table and no clock.
 //!

@@ -52,7 +52,7 @@ impl Numeral {
         })
     }
 
-    /// Appends the number without its sign, with at most so many digits after the point. The others are cut off.
+    /// Appends the number without its sign, with at most this many digits after the point. Further digits are cut off.
     fn write(&self, decimals: usize, out: &mut Vec<u8>) {
         let fraction = &self.fraction[..self.fraction.len().min(decimals)];
         let fraction = fraction.trim_end_matches('0');
@@ -82,8 +82,8 @@ pub(crate) fn degrees(text: &[u8], limit: u64, out: &mut Vec<u8>) -> Result<(), 
     Ok(())
 }
 
-/// Appends a time as POSIX seconds: a stamp, which is copied; a number, whose size tells its unit; or ISO 8601. `None` if
-/// it is none of these, or not from 1970 to 2286; what is appended then has no meaning.
+/// Appends a time as POSIX seconds. `text` may be a stamp, which is copied; a number, whose size tells its unit; or
+/// ISO 8601. `None` if it has another form, or is outside 1970 to 2286; the appended bytes then have no meaning.
 pub(super) fn time(text: &[u8], out: &mut Vec<u8>) -> Option<Stamp> {
     let start = out.len();
     if Stamp::parse(text).is_some() {

@@ -64,7 +64,7 @@ fn checked(
     ReportDraft { id: None, latitude: raw(lat), longitude: raw(lon), time }.check(rules)
 }
 
-/// A value as JSON writes it. If it is not a number, its text is none either.
+/// A value as JSON writes it. If it is not a number, its text cannot be read as one.
 fn raw(json: Json<'_>) -> Given<'_> {
     (!json.as_str().is_empty()).then(|| json.as_str().as_bytes().into())
 }

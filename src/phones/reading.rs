@@ -207,8 +207,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Reads `request` to its end. Returns the operands of an IAMAT for each client, or the first reason for which there is none,
-    /// and the outcomes.
+    /// Reads `request` to its end. Returns the operands of an IAMAT for each client, and the reading with its outcomes.
     fn whole(request: &PhoneRequest<'_>) -> Result<(Vec<String>, PhoneReading), Unreadable> {
         let mut reading = PhoneReading::new(request, rules());
         while reading.read(request.body)? {}
