@@ -30,7 +30,7 @@ pub struct Caller {
     reads: IdScope,
 }
 
-/// A request has no access: it presents no token, or a wrong one.
+/// Why a request has no access: it presents no token, or a wrong one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoAccess {
     /// It presents no token.
@@ -42,7 +42,7 @@ pub enum NoAccess {
 /// The ids for which something is allowed: those that match one of the patterns. `None`: all ids.
 type IdScope = Option<Rc<[IdPattern]>>;
 
-/// An id, or the start of ids.
+/// An id, or a prefix of ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdPattern {
     start: Box<[u8]>,
@@ -90,7 +90,7 @@ impl Caller {
         Caller { writes: None, reads: None }
     }
 
-    /// A caller that may do what one of the two may.
+    /// A caller that may do everything that either of the two may do.
     pub fn and(&self, other: &Caller) -> Caller {
         let (writes, reads) = (&other.writes, &other.reads);
         Caller { writes: either(&self.writes, writes), reads: either(&self.reads, reads) }

@@ -3,8 +3,8 @@
 //! In: the field Authorization and the query. Out: the token, and the user of Basic. It does not know which tokens are
 //! valid.
 //!
-//! The field comes before the query. A phone app that knows only a URL has the token in the query; so no query may be
-//! logged. RFC 6750 (Bearer), RFC 7617 (Basic).
+//! The field takes precedence over the query. A phone app that has only a URL sends the token in the query, so the log
+//! must contain no query. RFC 6750 (Bearer), RFC 7617 (Basic).
 
 use crate::http::form_pairs;
 use base64::Engine;
@@ -16,7 +16,7 @@ use std::borrow::Cow;
 pub struct Presented<'r> {
     /// The token.
     pub token: Cow<'r, [u8]>,
-    /// The user of Basic: the id of a phone app.
+    /// The user of Basic, which may be the first part of an OwnTracks phone's id.
     pub user: Option<Vec<u8>>,
 }
 
@@ -26,7 +26,7 @@ impl std::fmt::Debug for Presented<'_> {
     }
 }
 
-/// Some apps leave the padding out.
+/// Base64 with or without padding, which some apps leave out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()

@@ -8,12 +8,12 @@
 //! write   jane*               60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752
 //! ```
 //!
-//! A line is a role, a pattern and a hash. `read *` allows reading everything, `read jane*` only what concerns these ids;
-//! `write` allows reporting for them. A token may have several lines. Empty lines and lines that begin with `#` count for
-//! nothing.
+//! A line is a role, a pattern and a hash. `read *` allows reading everything, `read jane*` only what concerns ids that
+//! begin with `jane`; `write jane*` allows reporting for these ids. A token may have several lines. Empty lines and lines
+//! that begin with `#` are ignored.
 //!
-//! A comparison takes the same time whichever token is presented: each hash is compared whole, and no hash ends the
-//! search. No message repeats a part of the file, because an operator may have written a token in place of its hash.
+//! The search takes the same time for every token: it compares each hash completely, and does not stop at a match. No
+//! message repeats a part of the file, because an operator may have written a token in place of its hash.
 
 use super::{Caller, IdPattern, sha256};
 use crate::files;
@@ -37,7 +37,7 @@ const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 type TokenHash = [u8; 32];
 
-/// The roles of a line: writing is reporting.
+/// The roles of a line. To write is to report.
 const ROLES: [&str; 2] = ["write", "read"];
 
 /// The tokens of one file.

@@ -32,7 +32,7 @@ pub fn form_pairs(text: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [
     })
 }
 
-/// Decodes a name or a value of a form, in which `+` is a blank.
+/// Decodes a name or a value of a form, in which `+` is a space.
 fn form_decode(text: &[u8]) -> Cow<'_, [u8]> {
     decode(text, |rest| match rest[0] {
         b'+' => Some((b' ', 1)),
@@ -40,8 +40,8 @@ fn form_decode(text: &[u8]) -> Cow<'_, [u8]> {
     })
 }
 
-/// Decodes `text`. At each position `replaced` gets the rest of the text; it returns a byte, and the number of bytes that
-/// this byte replaces.
+/// Decodes `text`. At each position it calls `replaced` with the rest of the text, which returns a byte and the number of
+/// bytes that this byte replaces, or `None` to keep the next byte.
 fn decode(text: &[u8], mut replaced: impl FnMut(&[u8]) -> Option<(u8, usize)>) -> Cow<'_, [u8]> {
     let Some(first) = text.iter().position(|byte| matches!(byte, b'%' | b'+')) else {
         return Cow::Borrowed(text);
@@ -57,7 +57,7 @@ fn decode(text: &[u8], mut replaced: impl FnMut(&[u8]) -> Option<(u8, usize)>) -
     Cow::Owned(decoded)
 }
 
-/// The byte whose escape `text` begins with.
+/// Returns the byte whose escape is at the start of `text`.
 fn escape(text: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = text else { return None };
     let digit = |digit: &u8| char::from(*digit).to_digit(16);

@@ -54,9 +54,9 @@ impl Framing {
         }
     }
 
-    /// What follows the head of a request. Where two readers may see two ends, there is an error: two lengths, even if they
-    /// are equal; a Transfer-Encoding beside a length, or twice, or in HTTP/1.0, or in any other words than `chunked`. A
-    /// request without either has no body.
+    /// Returns what follows the head of a request. A head is an error if two readers could see two different ends: if it
+    /// has two lengths, even equal ones; or if it has a Transfer-Encoding together with a length, twice, in HTTP/1.0, or
+    /// other than exactly `chunked`. A request without a length and a Transfer-Encoding has no body.
     pub(super) fn of_request(
         head: &RequestHead<'_>,
         limits: &HttpLimits,
@@ -75,7 +75,7 @@ impl Framing {
             };
         }
         let Some(length) = length else { return Ok(Framing::Empty) };
-        // A number that is larger than any length is a trick.
+        // Only an attacker sends a number of more than 64 bits.
         let length = number(length).filter(|length| *length < u64::MAX);
         match usize::try_from(length.ok_or(HttpError::ContentLength)?) {
             Ok(0) => Ok(Framing::Empty),

@@ -10,7 +10,7 @@ pub(super) struct LineBuffer {
 }
 
 impl LineBuffer {
-    /// Moves the start of `data` to the text, up to and including the first LF. Returns the number of bytes moved,
+    /// Appends `data` to the text, up to and including its first LF. Returns the number of bytes taken from `data`,
     /// and whether an LF was found.
     ///
     /// `None` if the text would exceed `limit` bytes.

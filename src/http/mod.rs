@@ -1,8 +1,13 @@
-//! One exchange of HTTP/1.1, as values: a request becomes bytes, and bytes become a response.
+//! One exchange of HTTP/1.1, from either side, as values.
 //!
-//! In: a [`Request`]; then the bytes from the peer, split anywhere, and the end of its stream. Out: the request's
-//! bytes; then one complete [`Response`] within [`HttpLimits`], or an [`HttpError`] that says what the peer did
-//! wrong.
+//! The client's side. In: a [`Request`]; then the bytes from the peer, split anywhere, and the end of its stream.
+//! Out: the request's bytes; then one complete [`Response`] within [`HttpLimits`], or an [`HttpError`] that says what
+//! the peer did wrong.
+//!
+//! The server's side. In: the bytes from the peer, split anywhere; then an [`HttpReply`]. Out: a [`RequestEvent`] for
+//! each request; then the reply's bytes.
+//!
+//! A response:
 //!
 //! ```text
 //!               +-- 1xx: a few --+
@@ -13,23 +18,25 @@
 //!                                +--> UntilClose the end of stream --> Done
 //! ```
 //!
-//! The reader is one table of states ([`ResponseReader`], `response.rs`). One place (`framing.rs`) decides what
-//! follows the head, by the ordered rules of RFC 9112, section 6.3. Each byte is examined a fixed number of times,
-//! however the stream is split: lines are buffered and never searched again, and a head is parsed once, when it is
-//! complete.
+//! Each reader is one table of states ([`ResponseReader`], `response.rs`; [`RequestReader`], `request_reader.rs`). One
+//! place (`framing.rs`) decides what follows a head, by the ordered rules of RFC 9112, section 6.3. A reader examines
+//! each byte a fixed number of times, however the stream is split: it buffers lines and never searches them again, and
+//! it parses a head once, when it is complete.
 //!
-//! Line endings: in the head a lone LF ends a line, which RFC 9112 section 2.2 allows, and which is unambiguous
-//! there. Among chunks only CR LF ends a line, because a reader that sees another line end there also sees another
-//! end of the response. A lone CR in a line is always an error.
+//! Line endings: in the head of a response a lone LF ends a line, which RFC 9112 section 2.2 allows, and which is
+//! unambiguous there. In the head of a request it is an error (`request_reader.rs` says why). Among chunks only CR LF
+//! ends a line, because a reader that sees another line end there also sees another end of the body. A lone CR in a
+//! line is always an error.
 //!
-//! Where a rule leaves a choice, this reader rejects the response. It talks to two or three known servers. A closed
-//! connection costs a handshake, but a connection that is out of step costs a wrong answer.
+//! Where a rule leaves a choice, the reader of responses rejects the response. It talks to two or three known servers.
+//! A closed connection costs a handshake, but a connection that is out of step costs a wrong answer.
 //!
-//! It does not know the peer, the transport, any timeout, or what a body means. Data that may contain a key (a
-//! target's query, header values, bodies) appears in no [`Debug`](std::fmt::Debug) text and in no error.
+//! This module does not know the peer, the transport, any timeout, or what a body means. Data that may contain a key
+//! (a target's query, header values, bodies) appears in no [`Debug`](std::fmt::Debug) text and in no error.
 //!
-//! To read on: `request.rs`; then `lines.rs`, `head.rs`, `framing.rs`, `chunks.rs`, and
-//! `response.rs`, which combines them; `error.rs`. An operator configures the peer as a URL: `url.rs`.
+//! To read on: `request.rs`; then `lines.rs`, `head.rs`, `framing.rs`, `chunks.rs`, and `response.rs`, which combines
+//! them; `error.rs`. The server's side: `request_head.rs`, `request_reader.rs`, `reply.rs`, and `form.rs` for queries
+//! and forms. An operator configures the peer of a client as a URL: `url.rs`.
 //!
 //! Twisted: web/_newclient.py, HTTP11ClientProtocol and HTTPClientParser; web/http.py,
 //! _ChunkedTransferDecoder. Differences: limits on everything; `Connection: close` in any spelling;

@@ -1,10 +1,10 @@
 //! The answer to a request, and its bytes on the wire.
 //!
 //! In: status, content type, header lines of ours, and a body. Out: the bytes, appended to a send buffer at once. Every
-//! answer but a stream has a Content-Length, so chunks are never written, and HTTP/1.0 works.
+//! answer except a stream has a Content-Length. So the server never writes chunks, and can answer HTTP/1.0.
 //!
-//! An answer cannot be split: header lines are literals of the program, or made of numbers and checked texts; no byte of
-//! a client's id is ever among them.
+//! No input can split an answer in two: header lines are literals of the program, or consist of numbers and checked
+//! texts. They never contain bytes of a client's id.
 
 use std::borrow::Cow;
 use std::io::Write as _;

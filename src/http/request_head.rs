@@ -3,14 +3,14 @@
 //! In: the bytes of a complete head. Out: a [`RequestHead`]: method, target and header fields, all of them slices of these
 //! bytes. Nothing is copied.
 //!
-//! httparse reads the head. It accepts more than a server may: this file also refuses a target that is not made of the
-//! characters of RFC 3986, and a request whose authority is not clear (section 3.2 of RFC 9112). The caller has refused
+//! httparse parses the head, but accepts more than a server may. So this file also rejects a target with characters
+//! outside RFC 3986, and a request whose authority is not clear (RFC 9112, section 3.2). The caller has already rejected
 //! heads with a lone LF.
 //!
 //! | form of the target | allowed with | then |
 //! |---|---|---|
 //! | origin: `/path?query` | every method | Host is the authority |
-//! | absolute: `http://authority/path?query` | every method | its authority counts, and Host must still be one and valid |
+//! | absolute: `http://authority/path?query` | every method | its authority is used; there must still be exactly one Host, and a valid one |
 //! | asterisk: `*` | OPTIONS | the path is `*` |
 //! | authority: `host:port` | CONNECT | not implemented: 501 |
 
@@ -18,7 +18,7 @@ use super::{HttpError, HttpLimits, Method};
 use std::fmt;
 use std::net::Ipv6Addr;
 
-/// Maximum number of header fields in the head of a request. It is an array on the stack.
+/// Maximum number of header fields in the head of a request. httparse writes them into an array on the stack.
 pub(super) const FIELDS_MAX: usize = 64;
 
 /// Longest target, in bytes.
@@ -120,7 +120,7 @@ impl fmt::Debug for RequestHead<'_> {
     }
 }
 
-/// What is wrong with a head that httparse refuses.
+/// What is wrong with a head that httparse rejects.
 fn malformed(error: httparse::Error, text: &[u8], limits: &HttpLimits) -> HttpError {
     match error {
         httparse::Error::TooManyHeaders => {

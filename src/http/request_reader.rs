@@ -10,15 +10,15 @@
 //!   Failed       nothing                                   Failed
 //! ```
 //!
-//! In: bytes, split anywhere. Out: a [`RequestEvent`] for each thing that its user has to know: the head is complete and
-//! the body is not; the request is complete; an error, after which the stream has no meaning any more.
+//! In: bytes, split anywhere. Out: a [`RequestEvent`] when the head is complete and the body is not, when the request is
+//! complete, and when the peer makes an error. After an error the rest of the stream has no meaning.
 //!
-//! A request that arrives whole is parsed where it is, and nothing of it is copied or kept: the state stays Start. Any
-//! other request is collected in a [`PartialRequest`], which is freed with the answer. So an idle connection costs one
+//! The reader parses a request that arrives whole in place; it copies and keeps nothing, and its state stays Start. It
+//! collects any other request in a [`PartialRequest`], which is freed with the answer. So an idle connection costs one
 //! word.
 //!
-//! In the head each line ends with CR LF. A lone LF is an error, although RFC 9112, section 2.2, would allow it: the
-//! programs that send it smuggle.
+//! In the head each line must end with CR LF. A lone LF is an error, although RFC 9112, section 2.2, lets a server accept
+//! it: a proxy that does not accept it sees another request, which is how requests are smuggled past proxies.
 
 use super::chunks::Chunks;
 use super::framing::Framing;
@@ -34,10 +34,11 @@ use std::mem;
 pub enum RequestEvent<'a> {
     /// The request is incomplete: all bytes were taken.
     More,
-    /// The head is complete, and the body is not. Told once, so that a request can be refused before its body arrives.
+    /// The head is complete, and the body is not. Returned once, so that the caller can reject a request before its body
+    /// arrives.
     Head(RequestHead<'a>),
-    /// The complete request, with its body without framing. [`RequestReader::answered`] must be called before the next
-    /// bytes are handed in.
+    /// The complete request, with its body without framing. The caller must call [`RequestReader::answered`] before it
+    /// hands in more bytes.
     Done(RequestHead<'a>, Cow<'a, [u8]>),
     /// The peer does not speak HTTP/1, or exceeds a limit. No further bytes may be handed in.
     Failed(HttpError),
@@ -46,7 +47,7 @@ pub enum RequestEvent<'a> {
 /// Reads one request after the other.
 #[derive(Default)]
 pub struct RequestReader {
-    /// The request that is read; `None` in the state Start.
+    /// The request that is being read; `None` in the state Start.
     partial: Option<Box<PartialRequest>>,
 }
 
@@ -87,7 +88,7 @@ impl RequestReader {
         found.unwrap_or_else(|error| (0, RequestEvent::Failed(error)))
     }
 
-    /// The request was answered, or is refused: it is dropped, and the next one begins.
+    /// Drops the current request, which was answered or rejected. The next bytes begin another one.
     pub fn answered(&mut self) {
         self.partial = None;
     }
@@ -132,7 +133,7 @@ impl fmt::Debug for RequestEvent<'_> {
     }
 }
 
-/// A request that `data` begins with, if it is whole, and the bytes that it takes.
+/// Returns the request at the start of `data`, if it is complete, and its length in bytes.
 fn whole<'a>(
     data: &'a [u8],
     limits: &HttpLimits,
@@ -150,7 +151,7 @@ fn whole<'a>(
     Ok(Some((start + end + length, RequestEvent::Done(head, Cow::Borrowed(body)))))
 }
 
-/// The length of the head that `data` begins with; `None` if its end is not there.
+/// Returns the length of the head at the start of `data`; `None` if the head is incomplete.
 fn head_end(data: &[u8], limits: &HttpLimits) -> Result<Option<usize>, HttpError> {
     let mut start = 0;
     for at in memchr::memchr_iter(b'\n', &data[..data.len().min(limits.head_bytes)]) {
@@ -164,7 +165,7 @@ fn head_end(data: &[u8], limits: &HttpLimits) -> Result<Option<usize>, HttpError
     Ok(None)
 }
 
-/// The last line of a text that ends with a line end, with that.
+/// Returns the last line of a text, with the line end that the text must end with.
 fn last_line(text: &[u8]) -> &[u8] {
     let before = &text[..text.len().saturating_sub(1)];
     &text[memchr::memrchr(b'\n', before).map_or(0, |at| at + 1)..]

@@ -1,8 +1,8 @@
 //! The live page: the files that a browser gets from a server's HTTP port, and the policy under which it runs them.
 //!
 //! The files are part of the program, each as it is and compressed. `tools/page/make` makes the compressed forms, and the
-//! hash in the paths. It is the same for all files, so that each is as immutable as its path. [`INDEX`] has no hash in
-//! its path, and a browser asks for it again with the tag.
+//! hash in the paths. All files share one hash, which changes with each of them, so a browser may keep what it has got
+//! under a path for ever. [`INDEX`] has no hash in its path; a browser revalidates it by its ETag.
 //!
 //! | file | what |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! One report as an app states it, and the check that makes it a report of ours.
+//! One report as an app states it, and the check that turns it into the texts of an IAMAT.
 //!
 //! In: a [`ReportDraft`], whose values are texts, and the rules of this server. Out: a [`PhoneReport`], or a [`Fault`] with
 //! the outcome to count and the reason to log.
@@ -17,9 +17,9 @@ use std::borrow::Cow;
 pub enum ReportOutcome {
     /// It is the client's latest report now.
     New,
-    /// It was known.
+    /// The table had this report already.
     Same,
-    /// A later one is known.
+    /// The table has a later report of the client.
     Older,
     /// There is no report in the message.
     NoLocation,
@@ -29,13 +29,13 @@ pub enum ReportOutcome {
     Journal,
     /// A value is missing, malformed or out of range.
     Malformed,
-    /// It names no client.
+    /// The report names no client.
     NoId,
-    /// It is stamped longer ago than `expire_after_s` allows.
+    /// The report is older than `expire_after_s` allows.
     Late,
-    /// It is stamped further ahead than `max_future_ms` or `ahead_max_s` allows.
+    /// The report is stamped further ahead than `max_future_ms` or `ahead_max_s` allows.
     Early,
-    /// OwnTracks has encrypted it.
+    /// OwnTracks has encrypted the report.
     Encrypted,
     /// The sender may not report this client.
     Forbidden,
@@ -59,7 +59,7 @@ impl ReportOutcome {
     ];
 }
 
-/// Why there is no report in a message.
+/// Why a message yields no report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// What to count.
@@ -81,7 +81,7 @@ impl Fault {
     }
 }
 
-/// What reports must keep to.
+/// The rules that a report must satisfy.
 #[derive(Clone, Copy, Debug)]
 pub struct ReportRules {
     /// The time of receipt. A report without a time gets it.
@@ -92,7 +92,7 @@ pub struct ReportRules {
     pub limits: CommandLimits,
 }
 
-/// A report whose texts are those of an IAMAT; the caller keeps its id.
+/// A report as the texts of an IAMAT, without the id, which the caller keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhoneReport {
     /// The location and the time, without anything between them.
@@ -109,7 +109,7 @@ impl PhoneReport {
         Iamat { client, location, stamp: self.stamp, stamp_text, operands: None }
     }
 
-    /// What decides between two reports of a client. Like the table's order it is total.
+    /// The order of two reports of a client, of which the greater one wins. Like the table's order it is total.
     pub(super) fn order(&self) -> (Stamp, &[u8]) {
         (self.stamp, &self.text)
     }
@@ -150,7 +150,7 @@ pub(super) struct ReportDraft<'b> {
     pub(super) time: Given<'b>,
 }
 
-/// The names of a value in faults: its pointer, and the faults that it is missing, no number, and out of range.
+/// How faults name a value: its pointer, and the messages that it is missing, not a number, or out of range.
 type ValueNames = [&'static str; 4];
 
 const LATITUDE: ValueNames =
@@ -203,12 +203,12 @@ fn write_degrees(
     })
 }
 
-/// Appends a time as POSIX seconds. GPSLogger encodes it for a URL, in JSON as well.
+/// Appends a time as POSIX seconds. GPSLogger percent-encodes it even in JSON.
 pub(super) fn read_time(text: &[u8], out: &mut Vec<u8>) -> Option<Stamp> {
     number::time(&percent_decode(text)?, out)
 }
 
-/// Makes an id of what an app calls itself, in which white space and control characters become `_`.
+/// Makes an id of the name that an app reports. White space and control characters become `_`.
 pub(super) fn app_id(text: &[u8], limits: &CommandLimits) -> Result<Vec<u8>, Fault> {
     if text.is_empty() {
         return Err(Fault::new(ReportOutcome::NoId, "the message names no client"));
@@ -220,7 +220,7 @@ pub(super) fn app_id(text: &[u8], limits: &CommandLimits) -> Result<Vec<u8>, Fau
     Ok(text.iter().map(fit).collect())
 }
 
-/// Checks an id of the API, which is taken as it is.
+/// Checks an id in a request to the API, which is not changed.
 ///
 /// # Errors
 /// The id is empty, is longer than `client_id_bytes`, or contains white space or a control character.

@@ -10,7 +10,7 @@ use crate::http::form_pairs;
 use crate::places::Json;
 use std::ops::Range;
 
-/// The names of the values. An earlier name of a value counts before a later one.
+/// The names of the values. If a message has several names of a value, the first one here counts.
 pub(super) const NAMES: [&str; 15] = [
     "id",
     "deviceid",
@@ -34,7 +34,7 @@ pub(super) const ID: Range<usize> = 0..4;
 const LATITUDE: Range<usize> = 4..6;
 const LONGITUDE: Range<usize> = 6..10;
 const TIME: Range<usize> = 10..13;
-/// The member that has the values in Traccar Client 9, or is `LAT,LON`, and the one inside it that has the degrees.
+/// The member that holds the values in Traccar Client 9, or that is `LAT,LON`; and the member in it that holds degrees.
 pub(super) const LOCATION: usize = 13;
 const COORDS: usize = 14;
 

@@ -150,7 +150,7 @@ impl JsonParts {
         Ok(value)
     }
 
-    /// Passes over white space, and returns the byte behind it.
+    /// Skips white space, and returns the byte after it.
     fn peek(&mut self, body: &[u8]) -> Option<u8> {
         let is_white = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         self.at += body[self.at..].iter().take_while(is_white).count();

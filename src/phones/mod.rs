@@ -50,9 +50,9 @@ pub enum App {
 /// One request of an app.
 #[derive(Clone, Copy, Debug)]
 pub struct PhoneRequest<'a> {
-    /// What sent it.
+    /// The kind of the request.
     pub app: App,
-    /// The id in the path, decoded. It counts before any other.
+    /// The id in the path, decoded. It takes precedence over any other id.
     pub path_id: Option<&'a [u8]>,
     /// The query, as it was sent.
     pub query: &'a [u8],

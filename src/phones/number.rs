@@ -4,10 +4,10 @@
 //! `-118.4451272`, without exponent and without trailing zeros; or POSIX seconds such as `1795954532.123`.
 //!
 //! The idea: no number becomes a float. An exponent or a unit only moves the point of a [`Numeral`]. A float would
-//! misread the last of many digits, and has no nine digits after the seconds of today.
+//! change the last digits of a long number; it cannot hold the seconds of today with nine decimals.
 //!
-//! A time is seconds, milliseconds, microseconds or nanoseconds, whichever its size suggests: below 10^11, 10^14, 10^17
-//! and above. A string that is a stamp already is copied. Else it is ISO 8601, whose form is in [`iso_8601`].
+//! A time is in seconds below 10^11, in milliseconds below 10^14, in microseconds below 10^17, and else in nanoseconds. A
+//! string that already is a stamp is copied. Any other string must be ISO 8601, in a form that [`iso_8601`] describes.
 
 use crate::wire::stamp::Stamp;
 
@@ -28,8 +28,8 @@ struct Numeral {
 }
 
 impl Numeral {
-    /// Parses a number as JSON writes it; also with a plus in front, and with nothing on one side of the point. Moves the
-    /// point to the right by `shift` digits.
+    /// Parses a number as JSON writes it, but also with a leading plus, and without digits on one side of the point. Moves
+    /// the point to the right by `shift` digits.
     fn parse(text: &[u8], shift: i32) -> Option<Numeral> {
         let text = str::from_utf8(text).ok()?;
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
@@ -108,8 +108,8 @@ pub(super) fn write_stamp(Stamp(nanos): Stamp, out: &mut Vec<u8>) {
     seconds.inspect(|seconds| seconds.write(STAMP_DECIMALS, out));
 }
 
-/// Parses `2026-11-29T12:15:32.862Z`: with `T` or a blank; with a fraction or none, of which nine digits count; with
-/// `Z`, `+02:00`, `+0200`, or nothing for UTC. A blank before the offset is a plus that a form has decoded. The
+/// Parses `2026-11-29T12:15:32.862Z`: with `T` or a space; with or without a fraction, of which nine digits count; with
+/// `Z`, `+02:00`, `+0200`, or nothing for UTC. A space before the offset was a plus, which a form decodes as a space. The
 /// leap second 60 becomes 59.999999999. Returns POSIX seconds.
 fn iso_8601(text: &str) -> Option<String> {
     let (clock, rest) = text.split_at_checked(19)?;

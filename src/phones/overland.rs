@@ -1,7 +1,7 @@
 //! Overland for iOS and Android: a list of GeoJSON Features, up to 2,000 in one request.
 //!
-//! A Feature without a geometry, a visit, a trip or another event of the app is no report. One bad Feature must not
-//! reject the others: the app would send the batch for ever.
+//! A Feature without a geometry is not a report; nor is a visit, a trip or another event of the app. A bad Feature must
+//! not make the server reject the others, because the app would then send the batch for ever.
 //!
 //! Sources: aaronpk/Overland-iOS, README and GLManager.m; OpenHumans/Overland_android.
 
@@ -32,7 +32,7 @@ pub(super) fn read(feature: Json<'_>) -> Result<ReportDraft<'_>, Fault> {
     })
 }
 
-/// An id; not what the Android app sends after a change of its settings.
+/// Returns an id; `None` for `undefined`, which the Android app sends after a change of its settings.
 fn id(json: Json<'_>) -> Given<'_> {
     given_id(json).filter(|id| **id != *b"undefined")
 }

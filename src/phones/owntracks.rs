@@ -1,9 +1,9 @@
 //! OwnTracks in its HTTP mode: one JSON object in each request.
 //!
 //! Only a `location` is a report. The other messages (`transition`, `waypoints`, `dump` and so on) arrive at the same
-//! address, and a body without a byte means that the user deleted a friend.
+//! address, and an empty body means that the user deleted a friend.
 //!
-//! Clocks: a receiver with the fault of the GPS week rollover is 19.6 years behind, while `created_at` is right.
+//! Clocks: a GPS receiver that mishandles the week rollover is 19.6 years behind, while `created_at` is right.
 //! Overland's OwnTracks mode counts from 2001.
 //!
 //! Sources: the OwnTracks booklet, "JSON"; owntracks/android#1431; aaronpk/Overland-iOS#196.
@@ -22,13 +22,13 @@ const DAY: u64 = 86_400_000_000_000;
 /// The time from 1970 to 2001, in nanoseconds.
 const UNTIL_2001: u64 = 978_307_200_000_000_000;
 
-/// The id of a phone without settings; it belongs to nobody.
+/// The id that an app sends before it is configured. It names no phone.
 const NOBODY: &[u8] = b"user/device";
 
 const ENCRYPTED: &str =
     "OwnTracks has encrypted it: remove the encryption key in the app's settings, and use https";
 
-/// The members of a message that count.
+/// The members of a message that this file uses.
 pub(super) const NAMES: [&str; 6] = ["_type", "topic", "tst", "created_at", "lat", "lon"];
 
 /// Reads the members of a message, by the index of their name in [`NAMES`]. `received`: our clock.
@@ -54,8 +54,8 @@ fn id_of_topic(topic: Json<'_>) -> Given<'_> {
         .filter(|id: &Cow<'_, [u8]>| !id.is_empty() && **id != *NOBODY)
 }
 
-/// The id in the head of a request, for a message without a topic: user and device, from the headers, from the
-/// credentials and `d=`, or from `u=` and `d=`.
+/// The id in the head of a request, for a message without a topic: USER/DEVICE from the headers `X-Limit-U` and
+/// `X-Limit-D`; or from the user of Basic and the parameter `d`; or from the parameters `u` and `d`.
 pub(super) fn id_of_head(request: &PhoneRequest<'_>) -> Option<Vec<u8>> {
     let of_query =
         |name: &[u8]| form_pairs(request.query).find(|(key, _)| **key == *name).map(|it| it.1);

@@ -1,7 +1,7 @@
 //! The body of a PUT: `{"lat":34.06,"lon":-118.44,"time":"1795954532"}`, or a GeoJSON Feature with a Point and the
 //! property `time`.
 //!
-//! It is read strictly: a program is told what is wrong and where, by a JSON pointer (RFC 6901). `time` is a number or a
+//! It is read strictly: a fault says what is wrong, and where, by a JSON pointer (RFC 6901). `time` is a number, or a
 //! string, which keeps more digits; without it the report gets the time of receipt. Unknown members are ignored.
 //!
 //! Source: RFC 7946, sections 3.1.2 and 3.2.
@@ -53,7 +53,7 @@ fn read(members: [Json<'_>; 6], rules: &ReportRules) -> Result<PhoneReport, Faul
     })
 }
 
-/// Checks a report whose degrees must be numbers, and whose time must be one or a string, if it is there.
+/// Checks a report whose degrees must be numbers, and whose time, if present, must be a number or a string.
 fn checked(
     lat: Json<'_>,
     lon: Json<'_>,

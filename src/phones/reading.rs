@@ -12,7 +12,7 @@ use super::{App, PhoneRequest, fields, overland, owntracks};
 use crate::places::Json;
 use std::collections::BTreeMap;
 
-/// How many bytes of JSON a slice reads, or a little more. A release build reads some hundred bytes in a microsecond.
+/// A slice reads this many bytes of JSON, or a few more. A release build reads about a hundred bytes in a microsecond.
 pub const SLICE_BYTES: usize = 32 * 1024;
 
 /// How many parts of JSON a slice reads.
@@ -29,17 +29,17 @@ pub type Kept = BTreeMap<Vec<u8>, PhoneReport>;
 pub struct PhoneReading {
     app: App,
     rules: ReportRules,
-    /// The id of all reports.
+    /// The id in the path, which all reports of the request get.
     path_id: Option<Vec<u8>>,
-    /// The id of reports without one.
+    /// The id that a report without an id gets.
     default_id: Option<Vec<u8>>,
     parts: JsonParts,
     is_done: bool,
-    /// The newest reports so far. Those without an id stand under the empty one.
+    /// The newest report of each client so far. Reports without an id have the empty id.
     pub kept: Kept,
     /// How many reports had each outcome so far, by [`ReportOutcome`].
     pub outcomes: [u32; ReportOutcome::NAMES.len()],
-    /// The first fault that drops a report, or else the first one.
+    /// The first fault that has dropped a report; if none has, the first fault.
     pub fault: Option<Fault>,
 }
 
@@ -61,7 +61,7 @@ impl PhoneReading {
             reading.default_id = owntracks::id_of_head(request);
         } else if request.app == App::Report {
             let is_json = matches!(request.body.trim_ascii_start().first(), Some(b'{' | b'['));
-            // A form is read in one turn, so a long one is not read.
+            // A form is read in one turn, so a long one is ignored.
             let is_form = !is_json && request.body.len() <= VALUE_BYTES_MAX;
             let form = if is_form { request.body } else { b"" };
             let draft = fields::of_form(request.query, form);
@@ -159,7 +159,7 @@ impl PhoneReading {
         self.kept.insert(id, newest);
     }
 
-    /// Nothing follows: the reports without an id get the one of the whole request.
+    /// Ends the reading. The report without an id gets the id of the whole request.
     fn end(&mut self) {
         self.is_done = true;
         let Some(report) = self.kept.remove(&b""[..]) else { return };

@@ -6,8 +6,8 @@
 //!
 //! The files are read at the start and at each reload. A connection keeps the certificate that it began with.
 //!
-//! A client's id stands in its certificate as the URI `herd:client:ID`, percent-encoded, or else as the one DNS name.
-//! A certificate that names several ids, or none, proves no id.
+//! A client's certificate has the client's id in its URI `herd:client:ID`, percent-encoded, or without such a URI in its
+//! only DNS name. A certificate that names several ids, or none, proves no id.
 
 use super::peer_tls::{CertificateFiles, expires, untimely};
 use crate::access::{Caller, IdPattern, NoAccess, Presented, TokenFault, Tokens};
@@ -69,7 +69,7 @@ impl ClientAccess {
         if faults.is_empty() { Ok(access) } else { Err(faults) }
     }
 
-    /// Adopts what `new` has. TLS is switched on and off by a restart only.
+    /// Adopts what `new` has. Only a restart switches TLS on or off.
     pub(super) fn replace_by(&mut self, new: ClientAccess) {
         let tls = match (self.tls.take(), new.tls) {
             (Some(_), Some(new)) => Some(new),
@@ -89,8 +89,8 @@ impl ClientAccess {
         self.warning.iter().cloned().chain(of_tls).collect()
     }
 
-    /// What a request may do that presents `authorization` or a token in its `query`. `shown`: the certificates of its
-    /// connection, which are valid, if it presented some; `None` without TLS. The head of [`crate::access`] has the table.
+    /// Returns what a request may do that presents a token in `authorization` or in its `query`. `shown`: the valid
+    /// certificates that its connection presented, perhaps none; `None` without TLS. The table is in [`crate::access`].
     pub(super) fn caller(
         &self,
         shown: Option<&[Vec<u8>]>,
@@ -138,7 +138,7 @@ impl ClientTls {
         self.own.left(wall)
     }
 
-    /// What a client may do that presents the certificates `shown`, which are valid, or none.
+    /// Returns what a client may do that presented the valid certificates `shown`, perhaps none.
     pub(super) fn caller(&self, shown: &[Vec<u8>]) -> Caller {
         let ClientTlsSettings { own_id_only, ask_own_only, .. } = self.settings;
         let allowed = |is_limited| match is_limited {

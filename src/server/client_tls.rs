@@ -1,4 +1,4 @@
-//! Ports for clients inside TLS: the second client port, and the HTTP port with `tls = true`.
+//! Ports for clients that speak TLS: the second client port, and the HTTP port with `tls = true`.
 //!
 //! In: accepted connections. Out: [`Tls`](crate::net::tls::Tls) around the protocol of the plain port. So the plain ports know
 //! nothing of TLS, and pay nothing for it.
@@ -33,7 +33,7 @@ pub(super) fn inside_tls<P: Protocol<Member> + 'static>(
     Some(Box::new(accepted.around(inner)))
 }
 
-/// Why the certificate of this connection does not allow `command`, by the settings in force (`own_id_only`, `ask`).
+/// Returns why the client's certificate does not allow `command` by the settings `own_id_only` and `ask`, if it does not.
 #[cold]
 pub(super) fn forbidden(cx: &Cx<'_>, command: &Command<'_>) -> Option<&'static str> {
     let tls = cx.state.access.tls.as_ref().filter(|tls| tls.is_limited())?;

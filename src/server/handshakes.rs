@@ -12,18 +12,18 @@ pub(super) struct Handshakes {
 }
 
 impl Handshakes {
-    /// Those at the peer port.
+    /// The handshakes at the peer port.
     pub(super) fn of_peers() -> Handshakes {
         Handshakes { key: "peer_tls_handshakes", open: VecDeque::new() }
     }
 
-    /// Those at the ports for clients.
+    /// The handshakes at the ports for clients.
     pub(super) fn of_clients() -> Handshakes {
         Handshakes { key: "client_tls_handshakes", open: VecDeque::new() }
     }
 
-    /// Registers a handshake. At `most` of them the oldest unfinished one is closed: an honest peer finishes quickly, and
-    /// an attacker must not hold the place.
+    /// Registers a handshake. If `most` handshakes are unfinished, it closes the oldest: an honest peer finishes quickly,
+    /// and an attacker must not keep others out.
     pub(super) fn begun<S: Shared>(&mut self, core: &mut Core<S>, id: ConnId, most: usize) {
         let key = self.key;
         if self.open.len() >= most {

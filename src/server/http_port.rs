@@ -1,5 +1,5 @@
-//! The HTTP port. `connection.rs` reads requests, `routes.rs` finds their handlers, and the other files have the handlers,
-//! which answer now or later (`exchange.rs`). `../http_state.rs` has what the connections share.
+//! The HTTP port. `connection.rs` reads requests, `routes.rs` finds their handlers, and the other files contain the
+//! handlers, which answer now or later (`exchange.rs`). `../http_state.rs` has the state that the connections share.
 //!
 //! RFC 9110, 9112. Twisted: web/http.py, HTTPFactory.
 

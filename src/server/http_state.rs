@@ -1,7 +1,7 @@
 //! What the connections of the HTTP port share.
 //!
-//! In: the topology, and what the connections note here. Out: whose requests are for this server, the time for answers,
-//! and numbers for the status. It knows no connection and no request.
+//! In: the topology, and what the connections note here. Out: the host names for which this server answers, the Date of
+//! an answer, and numbers for the status. It knows no connection and no request.
 
 use crate::config::{DialAddr, Server, Topology};
 use herd_reactor::{ConnId, UnixNanos};
@@ -12,23 +12,23 @@ use std::time::{Duration, SystemTime};
 /// What all connections of the HTTP port share.
 #[derive(Debug, Default)]
 pub(super) struct HttpState {
-    /// The server's names that a Host may have, besides `[http] hosts`.
+    /// The host names in the server's `client` and `peer`. A Host may name them, as it may those of `[http] hosts`.
     pub(super) hosts: Vec<String>,
     /// The origins of the herd's own pages.
     pub(super) origins: Vec<String>,
     /// The name and the HTTP address of each server of the herd.
     pub(super) herd: Vec<(String, Option<SocketAddr>)>,
-    /// The lists of clients that are being made.
+    /// The number of lists of clients that are being made.
     pub(super) lists: usize,
-    /// The memory of all unfinished requests.
+    /// The memory of all unfinished requests, in bytes.
     pub(super) held_bytes: usize,
     /// The followers of the live stream.
     pub(super) followers: Followers,
     /// The connections with long work, in the order of their next slices. The first one has been sent its message.
     pub(super) slices: VecDeque<ConnId>,
-    /// The answers so far, by the path of the route and the status.
+    /// The number of answers so far, by the path of the route and the status.
     pub(super) requests: BTreeMap<(&'static str, u16), u64>,
-    /// The time in the answers of the current second.
+    /// The current second since 1970, and its text in the field Date.
     date: (u64, String),
 }
 
@@ -54,7 +54,7 @@ impl HttpState {
         self.hosts = [&server.client, &server.peer].into_iter().filter_map(name).collect();
     }
 
-    /// The answers so far, by the path of the route and the status.
+    /// The number of answers so far, by the path of the route and the status.
     pub(super) fn requests(&self) -> BTreeMap<&'static str, BTreeMap<String, u64>> {
         let mut requests = BTreeMap::<_, BTreeMap<_, _>>::new();
         for (&(route, status), &count) in &self.requests {

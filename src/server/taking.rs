@@ -1,8 +1,8 @@
-//! Taking a client's report: the way that the reports of all ports go, so that a report by HTTP and the same report by
-//! line are the same report.
+//! Taking a client's report. The reports from all ports take this path, so a report by HTTP has the same effect as the
+//! same report in an IAMAT line.
 //!
-//! In: the operands of an IAMAT. Out: the table, the journal and the neighbours have the report, or it is refused. The
-//! caller lets the answer wait for a neighbour if `ack = "peer"`.
+//! In: the operands of an IAMAT. Out: the table, the journal and the neighbours have the report, or it is rejected. With
+//! `ack = "peer"` the caller delays its answer until a neighbour has the report.
 //!
 //! Report: section 3.2.
 
@@ -59,7 +59,7 @@ impl Member {
         self.count_report(door, outcome);
         match (key, outcome) {
             (Some(key), outcome) if outcome.is_news() => self.flood(core, &[key], &[line], None),
-            // The report is not news, but a neighbour can acknowledge it only after it was sent the line.
+            // The report is not news, but a neighbour can acknowledge it only after the line was sent to it.
             (Some(key), MergeOutcome::Same | MergeOutcome::Older)
                 if self.neighbours.acks.is_some() =>
             {
@@ -91,7 +91,7 @@ impl Member {
     }
 }
 
-/// Logs that a report is stamped further ahead than is accepted. The log names the smaller of the two limits.
+/// Logs that a report is stamped too far ahead. The log names the smaller of the two limits.
 fn is_early(limits: &Limits, core: &mut Core<Member>) -> ReportOutcome {
     let max_future = limits.max_future.map_or(u128::MAX, |max| max.as_millis());
     match limits.ahead_max {

@@ -7,8 +7,8 @@
 //! store, however many readers follow, and a reader that went away can return and ask for the changes since. A reader
 //! that has fallen behind further than the ring must read the whole table.
 //!
-//! A forgotten client's key goes to another client, and its line is gone. So its id is kept beside the ring, for
-//! readers that have been told of the client. These ids may take [`FORGOTTEN_BYTES`]; then the oldest are dropped.
+//! The table drops the line of a forgotten client, and gives its key to another client. So its id is kept beside the
+//! ring, for readers that know the client. These ids may take [`FORGOTTEN_BYTES`]; then the oldest are dropped.
 //!
 //! ```text
 //!   number         ...  7      8      9      10     11   = count, the next

@@ -1,13 +1,12 @@
 //! Questions about clients: the latest report of one, and all of them page by page.
 //!
-//! In: GET requests. Out: GeoJSON (`feature.rs`), each with an ETag: of one report, the XXH3 of its AT line; of a list,
-//! the hash of the table's digest, of the query and of this start of the server. A client that sends the ETag back gets
-//! 304 while nothing has changed; for a list, before any client is visited.
+//! In: GET requests. Out: GeoJSON (`feature.rs`) with an ETag. The ETag of one report is the XXH3 of its AT line. The ETag
+//! of a list is a hash of the table's digest, the query, and the time at which the server started. A client that sends an
+//! ETag back gets 304 while nothing has changed. For a list the server decides this before it visits any client.
 //!
-//! A page of a list begins behind the client that its cursor names, which is the number of the client's slot in the table,
-//! and visits slots until it is full. So it costs its own length, whatever the table's size; and a slot that is reused or
-//! freed meanwhile is just another slot. A client that arrives during a walk over all pages may be missed, and no client
-//! that stays is.
+//! The cursor of a page is the number of a slot in the table. The page begins behind that slot, and visits slots until it
+//! is full. So without a bbox its cost depends on its own length and not on the table's size, and the cursor stays valid if
+//! its slot is freed or reused. A walk over all pages may miss a client that arrives meanwhile, but none that stays.
 //!
 //! A list is made in slices: the first ones add the lines of changed clients to the digest, the others visit slots. All
 //! requests with long work take turns (`slices.rs`), so that their slices together take at most a millisecond of a turn.
@@ -26,14 +25,14 @@ use twox_hash::XxHash3_64;
 /// Maximum clients of a page.
 const LIMIT_MAX: usize = 1_000;
 
-/// A page ends with the client that makes it this long, in bytes: ids may be long.
+/// A page also ends with the client that makes it this long, in bytes, because ids may be long.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// Maximum lists that are being made, each of which may hold a page. More are refused.
+/// Maximum number of lists in progress, each of which may hold a page in memory. The server rejects further ones.
 const LISTS_MAX: usize = 64;
 
-/// Number of slots that are visited in a slice, or of lines that the first slice adds to the digest. With 1,000,000 clients,
-/// none of them in the box, a slot takes 140 ns; a client that is written takes 0.6 us, and a page has 1,000.
+/// Number of slots that a slice visits, or of lines that the first slice adds to the digest. Among 1,000,000 clients a slot
+/// takes 140 ns if its client is outside the box. Writing a client takes 0.6 us, and a page has up to 1,000.
 const SLICE: usize = 2_048;
 
 /// GET /v1/clients/{id}
@@ -70,7 +69,7 @@ pub(super) fn list(cx: &mut Cx<'_>, ask: &mut Ask<'_>) -> HttpAnswer {
     HttpAnswer::Waits(Box::new(list))
 }
 
-/// What a list is asked for.
+/// The parameters of a request for a list.
 #[derive(Clone, Copy, Debug)]
 struct ListQuery {
     bbox: Option<BoundingBox>,
@@ -104,11 +103,11 @@ impl ListQuery {
 #[derive(Debug)]
 struct List {
     query: ListQuery,
-    /// The ETags that the client has.
+    /// The ETags that the client sent.
     known: Vec<u8>,
-    /// The page's own; `None` until the digest is up to date.
+    /// The page's ETag; `None` until the digest is up to date.
     etag: Option<String>,
-    /// The number of slices before that.
+    /// The number of slices that were used to bring the digest up to date.
     slices: u32,
     /// The slot to visit next.
     next: usize,
@@ -138,9 +137,9 @@ impl PendingAnswer for List {
 }
 
 impl List {
-    /// Brings the digest closer to its present value. When it is there, compares the ETags.
+    /// Adds lines of changed clients to the digest. When the digest is up to date, compares the ETags.
     fn compare(&mut self, member: &mut Member) -> Option<HttpReply> {
-        // Each slice is twice as long, so that a flood of reports cannot delay a list for ever.
+        // Each slice is twice as long as the one before, so a flood of reports cannot delay a list for ever.
         let is_settled = member.table.settle_digest(SLICE << self.slices.min(8));
         self.slices += 1;
         if !is_settled {

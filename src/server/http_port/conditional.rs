@@ -1,6 +1,6 @@
 //! Conditional requests: RFC 9110, sections 8.8 and 13.
 //!
-//! In: the If-None-Match of a request. Out: whether it names the present ETag, and then an answer without a body. All our
+//! In: the If-None-Match of a request. Out: whether it names the current ETag, and if so, an answer without a body. All our
 //! ETags are strong: equal ones mean equal bytes.
 
 use crate::http::{HttpReply, RequestHead};
@@ -10,12 +10,12 @@ pub(super) fn etag(hash: u64) -> String {
     format!("\"{hash:016x}\"")
 }
 
-/// Adds the ETag. A cache must ask before it uses the answer again.
+/// Adds the ETag, and makes caches revalidate the answer before they use it again.
 pub(super) fn tagged(reply: HttpReply, etag: &str) -> HttpReply {
     reply.with(&format!("ETag: {etag}")).with("Cache-Control: no-cache")
 }
 
-/// The answer to a client that has the present ETag.
+/// Returns 304, the answer to a client that has the current ETag.
 pub(super) fn not_modified(etag: &str) -> HttpReply {
     tagged(HttpReply::empty(304), etag)
 }
@@ -25,7 +25,7 @@ pub(super) fn known_etags(head: &RequestHead<'_>) -> Vec<u8> {
     head.all("If-None-Match").collect::<Vec<_>>().join(&b","[..])
 }
 
-/// Whether the values of If-None-Match match this ETag. Like every server, this one takes a weak one for the strong.
+/// Whether the values of If-None-Match match this ETag. A weak ETag matches the strong one: RFC 9110, section 13.1.2.
 pub(super) fn is_known(known: &[u8], etag: &str) -> bool {
     known
         .split(|&byte| byte == b',')

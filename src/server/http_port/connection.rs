@@ -1,7 +1,7 @@
 //! One connection to the HTTP port.
 //!
-//! In: bytes. [`RequestReader`] makes requests of them. Out: their answers, one after the other. One request is handled at
-//! a time: while an answer waits, or the send buffer is full, further bytes are kept, and reading pauses when they are many.
+//! In: bytes, which [`RequestReader`] turns into requests. Out: their answers, in order. The connection handles one request
+//! at a time: while an answer waits or the send buffer is full, it keeps further bytes, and pauses reading if they are many.
 //!
 //! | state | begins | ends at the latest after | then |
 //! |---|---|---|---|
@@ -11,8 +11,8 @@
 //! | Answering | with a request whose answer waits | | Idle |
 //! | Closing | with the last answer | the reactor's limits | |
 //!
-//! A connection has one timer, which is set again only when it is due, or when a state ends before that: a request that
-//! arrives whole sets none.
+//! A connection has one timer. It is set again only when it fires, or when a state begins that may end earlier. So a
+//! request that arrives whole sets no timer.
 //!
 //! Twisted: web/http.py, HTTPChannel.
 
@@ -43,7 +43,7 @@ pub(super) struct HttpConnection {
     reader: RequestReader,
     /// The request whose answer waits.
     exchange: Option<Box<OpenExchange>>,
-    /// Bytes that arrived behind it, or while the send buffer was full.
+    /// Bytes that arrived after that request, or while the send buffer was full.
     kept: Vec<u8>,
     timer: TimerId,
     /// When the state began.
@@ -51,7 +51,7 @@ pub(super) struct HttpConnection {
     state: ConnectionState,
     /// Whether its address was counted when it connected.
     is_counted: bool,
-    /// The connection ends after the next answer: the peer has half-closed it, or the server stops.
+    /// Whether the connection ends after the next answer: the peer has half-closed it, or the server stops.
     leaves: bool,
     /// The bytes of the body at the last check of its rate.
     body_seen: u32,
@@ -177,7 +177,7 @@ impl Protocol<Member> for HttpConnection {
 }
 
 impl HttpConnection {
-    /// Makes the protocol of a client from `peer`, and counts it, unless a limit keeps it out.
+    /// Makes the protocol of a connection from `peer`, and counts it. Returns `None` if a limit rejects it.
     pub(super) fn admitted(cx: &mut Cx<'_>, peer: SocketAddr) -> Option<HttpConnection> {
         let is_counted = cx.state.admit_client(cx.core, peer)?;
         let name = log_name(NAME, cx.id);
@@ -264,8 +264,8 @@ impl HttpConnection {
         }
     }
 
-    /// Writes an answer. If it is the last, the connection closes. If the peer may still send what will not be read, that is
-    /// discarded for a while: closing at once would reset the connection, and the reset can overtake the answer.
+    /// Writes an answer, and closes the connection after the last one. If the peer may still be sending, the server first
+    /// discards its bytes for a while: closing at once would reset the connection, and the reset can overtake the answer.
     fn write(&mut self, cx: &mut Cx<'_>, reply: &HttpReply, mut terms: Terms) {
         terms.keeps_alive &= !reply.close && !self.leaves && !cx.core.is_stopping();
         let part = if terms.head_only { ReplyPart::Head } else { ReplyPart::Whole };
@@ -296,12 +296,12 @@ impl HttpConnection {
         limit_closes(cx.core, key, &most, &log_name(NAME, cx.id));
     }
 
-    /// Ends the connection with the answer to something that is no request.
+    /// Answers something that is not a request, and ends the connection.
     fn fail(&mut self, cx: &mut Cx<'_>, status: u16, detail: &str) {
         self.write(cx, &HttpReply::problem(status, detail, None).closing(), Terms::default());
     }
 
-    /// Passes an event on to the answer that waits, and acts on what follows.
+    /// Passes an event to the answer that waits, and takes the step that it returns.
     fn step(
         &mut self,
         cx: &mut Cx<'_>,
@@ -327,7 +327,7 @@ impl HttpConnection {
         }
     }
 
-    /// Counts the memory of the unfinished request. It must wait if all of them take too much.
+    /// Counts the memory of the unfinished request, and rejects it if all unfinished requests take too much.
     fn note_memory(&mut self, cx: &mut Cx<'_>) {
         let in_use = self.exchange.as_ref().map_or(0, |exchange| exchange.body_bytes);
         let (now, before) = ((self.reader.held_bytes() + in_use) as u32, self.held_bytes);
@@ -343,8 +343,8 @@ impl HttpConnection {
         }
     }
 
-    /// Notes the state that the connection is in now, and sets the timer if that may end before it is due. `is_new`: an
-    /// answer was written, so the state is that of the next request.
+    /// Notes the state of the connection, and sets the timer if the state may end before the timer fires. `is_new`: an
+    /// answer was written, so this is the state of the next request.
     fn note_state(&mut self, cx: &mut Cx<'_>, is_new: bool) {
         let state = match self.reader.body_bytes() {
             _ if self.state == Closing => return,
@@ -366,7 +366,7 @@ impl HttpConnection {
         let _ = cx.core.reset(self.timer, first);
     }
 
-    /// The timer is due: ends a state that has lasted too long, or sets the timer again.
+    /// Called when the timer fires. Ends a state that has lasted too long, or sets the timer again.
     fn check_time(&mut self, cx: &mut Cx<'_>) {
         let (http, passed) = (&cx.state.http, cx.core.now() - self.since);
         let (key, limit) = match self.state {
@@ -420,10 +420,10 @@ fn handle(cx: &mut Cx<'_>, head: &RequestHead<'_>, body: Cow<'_, [u8]>) -> (Term
         Ok(Admitted { handler, caller, segment }) => {
             handler(cx, &mut Ask { head, segment, body, caller })
         }
-        // What is refused closes the connection if it has a body, as if that were still to come.
+        // A rejected request with a body closes the connection, as it does if the body has not arrived yet.
         Err(reply) => {
             let reply = if body.is_empty() { reply } else { reply.closing() };
-            // Some apps repeat a refused request at once.
+            // Some apps repeat a rejected request at once.
             let is_held = terms.route.starts_with("/report");
             match is_held && reply.status == 401 {
                 true => delayed::hold(cx, reply),

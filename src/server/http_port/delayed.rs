@@ -7,7 +7,7 @@ use crate::server::member::{Cx, Message};
 use herd_reactor::TimerId;
 use std::time::Duration;
 
-/// How long an error at `/report` is held back. OsmAnd repeats a report after an error at once, without a pause.
+/// The delay of an error at `/report`. OsmAnd repeats a rejected report at once, without a pause.
 const HOLD: Duration = Duration::from_secs(5);
 
 /// The answer to reports that have been taken in this turn: with `ack = "peer"` it waits until a neighbour has them, or
@@ -19,7 +19,7 @@ pub(super) fn when_acknowledged(cx: &mut Cx<'_>, reply: HttpReply) -> HttpAnswer
     }
 }
 
-/// Holds an error back for a while; but not if the server stops.
+/// Delays an error, unless the server is stopping.
 pub(super) fn hold(cx: &mut Cx<'_>, reply: HttpReply) -> HttpAnswer {
     match cx.core.is_stopping() {
         true => reply.into(),

@@ -3,15 +3,15 @@
 //! In: changes of the table, and two timers. Out: the events `reports` and `gone`, which [`Follower`] writes, and
 //! `status`, which shows a follower and the proxies before it that the stream is alive.
 //!
-//! At most ten times a second a round begins, if anything has changed: each follower gets a slice (`slices.rs`), one in a
-//! turn of the loop, so that all other connections are served between two followers.
+//! If anything has changed, a round begins, at most ten times a second. In a round each follower gets a slice
+//! (`slices.rs`), one in each turn of the loop, so that the loop serves all other connections between two followers.
 //!
-//! A stream writes only while its send buffer is empty. So a follower that does not read holds no buffer but the last
-//! one; the clients that change meanwhile are bits. The reactor closes it after `slow_reader_ms`, and the log names it.
-//! It can return with the id of its last event, as browsers do by themselves, and then gets what it has missed.
+//! A stream writes only while its send buffer is empty. So a follower that does not read holds one buffer, and a bit for
+//! each client that changes meanwhile. The reactor closes its connection after `slow_reader_ms`, and logs that. The
+//! follower can reconnect with the id of its last event, as browsers do by themselves, and then gets what it has missed.
 //!
-//! The stream ends when the server stops, and when the configuration is reloaded: a token may have been withdrawn, and a
-//! follower whose token is still valid returns.
+//! The stream ends when the server stops, and when the configuration is reloaded, because a token may have been revoked. A
+//! follower whose token is still valid reconnects.
 //!
 //! Source: the WHATWG's HTML standard, "Server-sent events".
 
@@ -73,7 +73,7 @@ pub(super) fn events(cx: &mut Cx<'_>, ask: &mut Ask<'_>) -> HttpAnswer {
 }
 
 impl Member {
-    /// Something may be due for the followers: begins a round soon.
+    /// Schedules a round, because there may be something to send to the followers.
     pub(in crate::server) fn wake_followers(&mut self, core: &mut Core<Member>) {
         let Followers { streams, round_is_set } = &mut self.http_port.followers;
         if !streams.is_empty() && !mem::replace(round_is_set, true) {
@@ -96,7 +96,7 @@ impl Member {
 }
 
 impl EventStream {
-    /// Appends the event `status`. `is_resumed` is for the first one.
+    /// Appends the event `status`. `is_resumed` is `Some` only in the first one of a stream.
     fn write_status(&self, member: &Member, is_resumed: Option<bool>, out: &mut Vec<u8>) {
         let herd = member.http_port.herd.iter();
         let herd: Value = herd.map(|(name, http)| json!({ "name": name, "http": http })).collect();
@@ -109,8 +109,8 @@ impl EventStream {
         out.extend_from_slice(format!("{status}\n\n").as_bytes());
     }
 
-    /// Writes what is due, if the send buffer is empty. Returns whether another slice is due in this round; `None`: the
-    /// follower must begin anew.
+    /// Writes the next events, if the send buffer is empty. Returns whether the follower needs another slice in this round;
+    /// `None` if the stream must end, and the follower reconnect.
     fn write_slice(&mut self, cx: &mut Cx<'_>) -> Option<bool> {
         cx.state.set_window(cx.wall());
         if cx.core.pending(cx.id) > 0 {

@@ -51,7 +51,7 @@ pub(super) trait PendingAnswer {
         AnswerStep::Wait
     }
 
-    /// The answer is over, or the connection is lost: gives back what this answer holds. Called once, last.
+    /// Releases what this answer holds, because it is over or the connection is lost. Called once, last.
     fn close(self: Box<Self>, _cx: &mut Cx<'_>) {}
 }
 
@@ -59,7 +59,7 @@ pub(super) trait PendingAnswer {
 pub(super) enum AnswerStep {
     /// The answer still waits, or the stream goes on.
     Wait,
-    /// The answer is this. Not for a stream.
+    /// The answer is ready. A stream must not return this.
     Reply(HttpReply),
     /// Another answer takes the place of this one.
     Then(Box<dyn PendingAnswer>),

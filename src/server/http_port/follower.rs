@@ -1,24 +1,25 @@
-//! One follower of the table: which clients it must still be sent, which it has been told of, and the text of its events.
+//! One follower of the table: the clients that it must still be sent, those that it has been sent, and the text of its
+//! events.
 //!
 //! In: the table and its latest [`Changes`]. Out: the next events as text, each with a bounded number of clients. It knows
 //! no connection and no clock: `events.rs` decides when a follower may write.
 //!
-//! The idea: a follower owns a backlog, like a slow neighbour: one bit for each client whose latest report it may lack
-//! (`due`). When it can take an event, the latest reports of up to [`CLIENTS`] of these clients are sent. So a follower
-//! that does not read costs bits, and a client that moves often costs it no more than one that moves once. A second bit
-//! (`told`) remembers that it has been sent the client, so that it hears of the client's end: `gone` names clients that
-//! were forgotten, and those that left its bounding box.
+//! The idea: a follower has a backlog, like a slow neighbour: one bit for each client whose latest report it may lack
+//! (`due`). When the follower can take an event, it is sent the latest reports of up to [`CLIENTS`] of these clients. So a
+//! follower that does not read costs bits, and a client that moves often costs no more than one that moves once. A second
+//! bit for each client (`told`) notes that the follower has been sent it. When such a client is forgotten or leaves the
+//! bounding box, the event `gone` names it.
 //!
-//! Whether a client matches the filter is decided when its bit is taken, from its report then. So everybody is due for a
-//! new follower, and a slice examines up to [`EXAMINED`] clients.
+//! A slice takes the bit of a client, and then decides by the client's latest report whether it matches the filter. So for
+//! a new follower every client is due, and a slice must limit the clients that it examines ([`EXAMINED`]).
 //!
-//! A follower that returns gives the id of the last event that it received, `START-CHANGE`: everything before that change
-//! has been sent to it. Hence an event has an id only if nothing is due after it. If the ring of changes still has that
-//! change, only the clients that have changed since are due, and everybody counts as told: it may hear `gone` of a client
-//! that it does not know.
+//! A follower that reconnects presents the id of the last event that it received, `START-CHANGE`. This id means that it has
+//! been sent everything before that change; hence an event has an id only if nothing is due after it. If the ring of
+//! changes still has that change, only the clients that have changed since are due, and every client counts as told. So
+//! the follower may be sent `gone` for a client that it does not know.
 //!
-//! Keys of forgotten clients go to others. So a slice first tells of all that were forgotten, while `told` still means
-//! them, and only then sends reports.
+//! The table reuses the keys of forgotten clients. So a slice first reports which clients were forgotten, while their bits
+//! in `told` still mean them, and only then sends reports.
 //!
 //! Source: the WHATWG's HTML standard, "Server-sent events".
 
@@ -35,10 +36,10 @@ use std::io::Write as _;
 /// Maximum clients in the events of one round.
 const CLIENTS: usize = 500;
 
-/// Maximum clients that one slice examines: some 0.2 ms.
+/// Maximum clients that one slice examines, in about 0.2 ms.
 const EXAMINED: usize = 2_048;
 
-/// When the lines or ids in an event have this many bytes, it ends: ids may be long.
+/// An event ends when its lines or ids have this many bytes, because ids may be long.
 const EVENT_BYTES: usize = 64 << 10;
 
 /// Which clients a follower wants.
@@ -79,13 +80,13 @@ pub(super) struct Follower {
     start: u64,
     /// The clients whose latest report it may lack.
     due: ClientSet,
-    /// The clients that it was sent, and that have not been named as gone since.
+    /// The clients that it has been sent, without those that `gone` has named since.
     told: ClientSet,
     /// The first change that is not in `due` yet.
     next_change: u64,
     /// The first change whose forgotten client it has not been told of.
     next_forgotten: u64,
-    /// The change at which it returned: it may have been sent any client that was forgotten before.
+    /// The change at which it connected. It may know any client that was forgotten before, from an earlier connection.
     returned_at: u64,
     /// Whether it has returned, and lacks only what has changed since.
     pub(super) is_resumed: bool,
@@ -94,8 +95,8 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Makes a follower whose last event had the id `last`. It lacks everything, unless that event is one of this server,
-    /// which started at `start`, and the table still has all changes since.
+    /// Makes a follower whose last event had the id `last`. It lacks every report, unless this server, which started at
+    /// `start`, sent that event, and the table still has all changes since.
     pub(super) fn new(
         filter: FollowerFilter,
         table: &Table,
@@ -122,7 +123,7 @@ impl Follower {
         }
     }
 
-    /// Notes the changes since the last call. If there were more than the ring holds, everybody is due.
+    /// Notes the changes since the last call. If there were more than the ring holds, every client is due.
     pub(super) fn catch_up(&mut self, table: &Table) {
         match changes(table).since(self.next_change) {
             Some(keys) => keys.for_each(|key| _ = self.due.insert(key)),
@@ -131,8 +132,8 @@ impl Follower {
         self.next_change = changes(table).count();
     }
 
-    /// Appends the next events to `out`. Returns whether another slice is due in this round; `None`: clients were forgotten
-    /// faster than the follower could be told of it, and it must begin anew.
+    /// Appends the next events to `out`. Returns whether the follower needs another slice in this round; `None` if the ids
+    /// of forgotten clients were dropped before it was sent them, so that it must reconnect as a new follower.
     pub(super) fn write_slice(&mut self, table: &Table, out: &mut Vec<u8>) -> Option<bool> {
         self.catch_up(table);
         let (mut gone, mut reports) = (Vec::new(), Vec::new());
@@ -167,13 +168,13 @@ impl Follower {
         let _ = write!(out, "event: {name}\ndata: ");
     }
 
-    /// Whether it has not been sent all that it was [told to catch up](Follower::catch_up) with.
+    /// Whether it has not been sent everything that [`catch_up`](Follower::catch_up) has noted.
     pub(super) fn is_behind(&self) -> bool {
         self.due.len() > 0 || self.next_forgotten < self.next_change
     }
 
-    /// Takes the clients that were forgotten since the last call and that the follower has been told of. Returns whether
-    /// these are all; `None` if some are unknown.
+    /// Takes the clients that were forgotten since the last call and that the follower may know. Returns whether these are
+    /// all; `None` if the ids of some were dropped.
     fn take_forgotten<'t>(
         &mut self,
         changes: &'t Changes,
@@ -195,8 +196,8 @@ impl Follower {
         Some(true)
     }
 
-    /// Takes clients that are due: those that match the filter to `reports`, others that it was told of to `gone`. Returns
-    /// whether more of them may be taken in this round.
+    /// Takes clients that are due. Those that match the filter go to `reports`; of the others, those that it has been sent
+    /// go to `gone`. Returns whether it may take more in this round.
     fn take_due<'t>(
         &mut self,
         table: &'t Table,

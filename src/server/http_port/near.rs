@@ -1,7 +1,7 @@
 //! What is near a client or a point: the JSON of a WHATSAT.
 //!
 //! In: GET requests. Out: an answer that waits for the source of places, as a WHATSAT does; `place_queries.rs` has the
-//! limits and the deadline. A connection that ends gives its question back.
+//! limits and the deadline. A connection that ends withdraws its question.
 //!
 //! | answer of the source | status |
 //! |---|---|

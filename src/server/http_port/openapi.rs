@@ -1,7 +1,7 @@
 //! The OpenAPI document, which describes every route of this port but the page.
 //!
-//! It is written by hand. Tests compare its paths and methods with the table of routes, and the status of every answer
-//! that they get with the statuses that it lists.
+//! It is written by hand. Tests compare its paths and methods with the table of routes, and check that it lists the status
+//! of every answer that they get.
 
 use super::conditional::{etag, is_known, known_etags, not_modified, tagged};
 use super::exchange::{Ask, HttpAnswer};

@@ -37,7 +37,7 @@ pub(super) fn status(cx: &mut Cx<'_>, _ask: &mut Ask<'_>) -> HttpAnswer {
 /// GET /metrics: for Prometheus and its like.
 pub(super) fn metrics(cx: &mut Cx<'_>, ask: &mut Ask<'_>) -> HttpAnswer {
     let status = status::status(cx.state, cx.core);
-    // A name must be in the list: `*/*` is what every client sends, and not every client knows OpenMetrics.
+    // Accept must name OpenMetrics: every client sends `*/*`, and not every client can read OpenMetrics.
     let (format, content_type) =
         match accepts(ask.head, "Accept", &["application/openmetrics-text"]) {
             true => (OpenMetrics, "application/openmetrics-text; version=1.0.0; charset=utf-8"),

@@ -1,8 +1,8 @@
 //! The parameters of a question's query.
 //!
-//! In: a query as it was sent. Out: the value of a parameter, or the answer that says what is wrong with it. Unknown
-//! parameters are ignored, as the token is here; a known one that stands twice is an error, because two readers may take
-//! different ones.
+//! In: a query as it was sent. Out: the value of a parameter, or the answer that says what is wrong with it. This file
+//! ignores unknown parameters, and the token. A known parameter that occurs twice is an error, because two readers may
+//! choose different ones.
 
 use crate::http::{HttpReply, form_pairs};
 use std::borrow::Cow;

@@ -1,6 +1,6 @@
-//! A request of a phone app: its reports are read, then taken, both in slices, and then it is answered.
+//! A request of a phone app. The server reads its reports, then takes them, both in slices, and then answers.
 //!
-//! A short request is answered in the turn in which it comes, if the answer need not wait for a neighbour.
+//! It answers a short request in the turn in which it arrives, unless the answer must wait for a neighbour.
 
 use super::NAME;
 use super::delayed::{hold, when_acknowledged};
@@ -27,7 +27,7 @@ pub(super) struct PhoneBatch {
     is_read: bool,
     /// The body, if it is not read in one turn.
     body: Vec<u8>,
-    /// Why some reports must be sent again.
+    /// Why the app must send some reports again.
     refused: Option<ReportOutcome>,
 }
 
@@ -155,7 +155,7 @@ impl PhoneBatch {
         if self.app == App::Report { hold(cx, reply) } else { reply.into() }
     }
 
-    /// Adds what became of the reports to the server's counters, once.
+    /// Adds the outcomes of the reports to the server's counters. Further calls add nothing.
     fn count(&mut self, cx: &mut Cx<'_>) {
         let outcomes = std::mem::take(&mut self.reading.outcomes);
         let totals = &mut cx.state.counters.http_reports;

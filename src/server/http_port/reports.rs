@@ -1,9 +1,9 @@
 //! Reports by HTTP: PUT, and the paths of the phone apps.
 //!
-//! In: a request. Out: its reports in the table, by the same way as those of the client port, and the answer. `phones`
-//! reads the bodies; [`phone_batch`](super::phone_batch) has the requests of apps.
+//! In: a request. Out: its reports in the table, on the same path as those of the client port, and the answer. `phones`
+//! reads the bodies; [`phone_batch`](super::phone_batch) handles the requests of apps.
 //!
-//! | what came | PUT | apps |
+//! | the request has | PUT | apps |
 //! |---|---|---|
 //! | a report that is new, known, or older than the known one | 200, the Feature that is known now, `Herd-Verdict` | 200 |
 //! | JSON without a report | 422 | 200 |
@@ -11,7 +11,7 @@
 //! | something that is not JSON | 400 | 400 |
 //! | the table is full, the journal is broken, the server stops | 503, `Retry-After: 60` | 503, `Retry-After: 60` |
 //!
-//! An app sends nothing else until its report is accepted. So nothing that a report says makes an error of the request.
+//! An app sends nothing else until its report is accepted. So the content of a report never makes its request fail.
 
 use super::NAME;
 use super::delayed::when_acknowledged;
@@ -95,7 +95,7 @@ fn known(cx: &Cx<'_>, id: &[u8]) -> HttpReply {
     HttpReply::new(200, GEO_JSON, body)
 }
 
-/// What the reports of a request that has come now must keep to.
+/// The rules for the reports of a request that arrives now.
 pub(super) fn rules(cx: &Cx<'_>) -> ReportRules {
     let (received, limits) = (Stamp::from(cx.wall()), &cx.state.limits);
     let of_client = limits.max_future.map(|max| max.as_nanos());

@@ -1,20 +1,21 @@
-//! The table of routes: which handler answers which method and path; and what every request is checked for before its
-//! handler sees it.
+//! The table of routes, which says which handler answers which method and path; and the checks that every request must
+//! pass before its handler sees it.
 //!
-//! In: a request's head. Out: its route and handler, or the answer that refuses it. The order of the checks:
+//! In: a request's head. Out: its route and handler, or the answer that rejects it. The order of the checks:
 //!
-//! | check | refused with |
+//! | check | else the answer is |
 //! |---|---|
-//! | Host is an IP literal, `localhost`, a name of the server, or one of `[http] hosts`, so that no web site can reach a loopback port by DNS rebinding | 421 |
+//! | Host is an IP literal, `localhost`, the host name in the server's `client` or `peer`, or one of `[http] hosts`, so that no web site can reach a loopback port by DNS rebinding | 421 |
 //! | Expect is `100-continue` | 417 |
-//! | the path is a route, in its raw form; its `{}` is decoded once | 404; 400 for a bad escape |
-//! | OPTIONS: answered here | 204 |
-//! | the method is one of the route's | 405 with Allow |
+//! | the path is a route, in its raw form | 404; 204 for OPTIONS `*` |
+//! | the method is one of the route's | 405 with Allow; 204 for OPTIONS |
 //! | a write comes from no web site but ours and the allowed ones | 403 |
+//! | the segment in braces has no bad escape; it is decoded once | 400 |
+//! | the token or the certificate allows the request | 401, 403 |
 //! | PUT announces its length | 411 |
 //! | the body is not encoded | 415 |
 //!
-//! Nothing is ever redirected: phones lose reports that way.
+//! The server never redirects, because phone apps lose reports that way.
 
 use super::exchange::{Ask, HttpAnswer};
 use super::{clients, events, near, openapi, operations, reports};
@@ -52,8 +53,8 @@ enum Needs {
     ReadNamed,
     /// To report for the id in the path, or to read it with GET.
     OneId,
-    /// To report for some id. The handler asks for each report, and answers 200 even if none is allowed: after any other
-    /// answer a report with another id would stay at the head of an app's queue for ever (http.md 2.4).
+    /// To report for at least one id. The handler checks each report, and answers 200 even if it allows none: after any
+    /// other answer a report with another id would stay at the head of the app's queue for ever.
     WriteSome,
 }
 
@@ -176,7 +177,8 @@ pub(super) fn admit<'a>(
     Ok(Admitted { handler, caller, segment })
 }
 
-/// What a request may do that `needs` this; or the answer to one that may not. `segment`: the id in its path.
+/// Returns what the caller may do, or the answer that rejects it because the route `needs` more. `segment`: the id in the
+/// path.
 fn authorize(
     member: &Member,
     shown: Option<&[Vec<u8>]>,
@@ -236,7 +238,7 @@ fn other_method(route: &Route, head: &RequestHead<'_>, origin: &PageOrigin) -> H
         .with("Access-Control-Max-Age: 600")
 }
 
-/// Where the page is from that makes the browser send a request.
+/// The origin of the web page from which a browser sends a request.
 #[derive(PartialEq, Eq)]
 pub(super) enum PageOrigin {
     /// This server's page, or no page.
@@ -263,14 +265,14 @@ impl PageOrigin {
         }
     }
 
-    /// The header lines that let the page read the answer.
+    /// The header lines that let a page of an allowed origin read the answer.
     pub(super) fn headers(&self) -> String {
         let PageOrigin::Allowed(origin) = self else { return String::new() };
         format!("Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n")
     }
 }
 
-/// Whether `authority` is one for which this server answers. No web site can point an IP literal or `localhost` at it.
+/// Whether this server answers requests for `authority`. No web site can make an IP literal or `localhost` its own name.
 fn is_own_host(member: &Member, authority: &str) -> bool {
     let host = match authority.rsplit_once(':') {
         Some((host, _)) if !authority.ends_with(']') => host,
