@@ -5,18 +5,10 @@
 //! array or of the one member that is a list of reports. serde_json parses each part; this file knows only what is
 //! between them. Nothing is copied, and between two calls there is only a position.
 //!
-//! | step | `{` | `[` | `,` | `}` | `]` | another value | the end |
-//! |---|---|---|---|---|---|---|---|
-//! | Start | FirstKey | FirstItem | | | | | |
-//! | FirstKey | | | | End | | a key: AfterValue, or in a list FirstItem | |
-//! | Key | | | | | | a key: as above | |
-//! | AfterValue | | | Key | End | | | |
-//! | FirstItem | AfterItem | AfterItem | | | End, or in a list AfterValue | AfterItem | |
-//! | Item | AfterItem | AfterItem | | | | AfterItem | |
-//! | AfterItem | | | Item | | as FirstItem | | |
-//! | End | | | | | | | done |
-//!
-//! Everything else is not JSON.
+//! ```text
+//!     {"device_id":"jane","location":[{...},{...}],"x":1}
+//!      part                           part  part  part      open: "}", inside the list "]}"
+//! ```
 
 use crate::places::{Json, NotJson};
 use std::borrow::Cow;
@@ -73,81 +65,64 @@ pub(super) type Part<'b> = (Option<Cow<'b, str>>, Json<'b>);
 pub(super) struct JsonParts {
     /// The number of bytes that have been examined.
     pub(super) at: usize,
-    step: JsonStep,
+    /// The closing brackets that are to come, the next one first.
+    open: &'static [u8],
+    /// Whether a comma comes before the next part.
+    is_behind_part: bool,
     /// The member of the outermost object that is a list, if its value is an array.
     list: &'static str,
-    /// Whether the position is inside that member.
-    is_in_list: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum JsonStep {
-    Start,
-    FirstKey,
-    Key,
-    AfterValue,
-    FirstItem,
-    Item,
-    AfterItem,
-    End,
 }
 
 impl JsonParts {
     pub(super) fn new(list: &'static str) -> JsonParts {
-        JsonParts { at: 0, step: JsonStep::Start, list, is_in_list: false }
+        JsonParts { at: 0, open: b"", is_behind_part: false, list }
     }
 
     /// Returns the next part of `body`, which must be the same each time; `None` at its end.
     pub(super) fn next<'b>(&mut self, body: &'b [u8]) -> Result<Option<Part<'b>>, Unreadable> {
-        use JsonStep::{AfterItem, AfterValue, End, FirstItem, FirstKey, Item, Key, Start};
-        loop {
-            self.step = match (self.step, self.peek(body)) {
-                (Start, Some(b'{')) => FirstKey,
-                (Start, Some(b'[')) => FirstItem,
-                (AfterValue, Some(b',')) => Key,
-                (FirstKey | AfterValue, Some(b'}')) => End,
-                (AfterItem, Some(b',')) => Item,
-                (FirstItem | AfterItem, Some(b']')) => {
-                    if std::mem::take(&mut self.is_in_list) {
-                        AfterValue
-                    } else {
-                        End
-                    }
-                }
-                (FirstKey | Key, Some(b'"')) => {
-                    let key = self.value(body)?.text().unwrap_or_default();
-                    if self.peek(body) != Some(b':') {
-                        return Err(self.unexpected());
-                    }
-                    self.at += 1;
-                    self.is_in_list = self.peek(body) == Some(b'[') && key == self.list;
-                    if !self.is_in_list {
-                        self.step = AfterValue;
-                        return Ok(Some((Some(key), self.value(body)?)));
-                    }
-                    FirstItem
-                }
-                (FirstItem | Item, Some(_)) => {
-                    self.step = AfterItem;
-                    return Ok(Some((None, self.value(body)?)));
-                }
-                (End, None) => return Ok(None),
-                _ => return Err(self.unexpected()),
+        if self.at == 0 {
+            self.open = match self.takes(body, b'{') {
+                true => b"}",
+                false => self.expect(body, b'[').map(|()| b"]")?,
             };
-            self.at += 1;
         }
+        while let [end, outer @ ..] = self.open {
+            if self.takes(body, *end) {
+                (self.open, self.is_behind_part) = (outer, true);
+                continue;
+            }
+            if std::mem::replace(&mut self.is_behind_part, true) {
+                self.expect(body, b',')?;
+            }
+            if *end == b']' {
+                return Ok(Some((None, self.value(body)?)));
+            }
+            if self.peek(body) != Some(b'"') {
+                return Err(self.unexpected());
+            }
+            let key = self.value(body)?.text().unwrap_or_default();
+            self.expect(body, b':')?;
+            if key != self.list || !self.takes(body, b'[') {
+                return Ok(Some((Some(key), self.value(body)?)));
+            }
+            (self.open, self.is_behind_part) = (b"]}", false);
+        }
+        self.peek(body).map_or(Ok(None), |_| Err(self.unexpected()))
     }
 
-    /// Reads the value that begins exactly here.
+    /// Reads the value that comes next.
     fn value<'b>(&mut self, body: &'b [u8]) -> Result<Json<'b>, Unreadable> {
+        self.peek(body);
         let rest = &body[self.at..];
         let window = &rest[..rest.len().min(VALUE_BYTES_MAX)];
-        let Some(value) = Json::prefix(window)? else {
-            let is_cut = window.len() < rest.len();
-            return Err(if is_cut { Unreadable::TooLong } else { self.unexpected() });
-        };
-        self.at += value.as_str().len();
-        Ok(value)
+        match Json::prefix(window)? {
+            Some(value) => {
+                self.at += value.as_str().len();
+                Ok(value)
+            }
+            None if window.len() < rest.len() => Err(Unreadable::TooLong),
+            None => Err(self.unexpected()),
+        }
     }
 
     /// Skips white space, and returns the byte after it.
@@ -155,6 +130,18 @@ impl JsonParts {
         let is_white = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         self.at += body[self.at..].iter().take_while(is_white).count();
         body.get(self.at).copied()
+    }
+
+    /// Passes over white space and `byte`, if that comes next. Returns whether it does.
+    fn takes(&mut self, body: &[u8], byte: u8) -> bool {
+        let is_next = self.peek(body) == Some(byte);
+        self.at += usize::from(is_next);
+        is_next
+    }
+
+    /// Passes over white space and `byte`, which must come next.
+    fn expect(&mut self, body: &[u8], byte: u8) -> Result<(), Unreadable> {
+        if self.takes(body, byte) { Ok(()) } else { Err(self.unexpected()) }
     }
 
     fn unexpected(&self) -> Unreadable {
