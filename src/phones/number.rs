@@ -9,7 +9,9 @@
 //! A time is in seconds below 10^11, in milliseconds below 10^14, in microseconds below 10^17, and else in nanoseconds. A
 //! string that already is a stamp is copied. Any other string must be ISO 8601, in a form that [`iso_8601`] describes.
 
+use crate::wire::calendar::posix_time;
 use crate::wire::stamp::Stamp;
+use std::io::Write as _;
 
 /// The most digits after the point of degrees, a tenth of a nanometre. So a location has at most 39 bytes.
 const DEGREES_DECIMALS: usize = 15;
@@ -97,73 +99,33 @@ pub(super) fn time(text: &[u8], out: &mut Vec<u8>) -> Option<Stamp> {
         };
         Numeral::parse(text, -unit)?.write(STAMP_DECIMALS, out);
     } else {
-        out.extend_from_slice(iso_8601(str::from_utf8(text).ok()?)?.as_bytes());
+        write_stamp(iso_8601(str::from_utf8(text).ok()?)?, out);
     }
     Stamp::parse(&out[start..])
 }
 
 /// Appends a stamp without trailing zeros.
 pub(super) fn write_stamp(Stamp(nanos): Stamp, out: &mut Vec<u8>) {
-    let seconds = Numeral::parse(nanos.to_string().as_bytes(), -(STAMP_DECIMALS as i32));
-    seconds.inspect(|seconds| seconds.write(STAMP_DECIMALS, out));
+    // Writing to a Vec never fails.
+    let _ = write!(out, "{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
+    while out.pop_if(|byte| *byte == b'0').is_some() {}
+    out.pop_if(|byte| *byte == b'.');
 }
 
 /// Parses `2026-11-29T12:15:32.862Z`: with `T` or a space; with or without a fraction, of which nine digits count; with
-/// `Z`, `+02:00`, `+0200`, or nothing for UTC. A space before the offset was a plus, which a form decodes as a space. The
-/// leap second 60 becomes 59.999999999. Returns POSIX seconds.
-fn iso_8601(text: &str) -> Option<String> {
+/// `Z`, `+02:00`, `+0200`, `+02`, or nothing for UTC. A space before the offset was a plus, which a form decodes as a
+/// space. The leap second 60 becomes 59.999999999.
+fn iso_8601(text: &str) -> Option<Stamp> {
     let (clock, rest) = text.split_at_checked(19)?;
-    let is_like = |(byte, like): (u8, u8)| match like {
-        b'0' => byte.is_ascii_digit(),
-        b'T' => matches!(byte, b'T' | b't' | b' '),
-        _ => byte == like,
+    let (fraction, offset) = rest.split_at(rest.find([' ', '+', '-']).unwrap_or(rest.len()));
+    let offset = offset.replacen(' ', "+", 1).replacen(':', "", 1);
+    let offset = match offset.split_at_checked(3) {
+        None => offset,
+        Some((hours, "")) => format!("{hours}:00"),
+        Some((hours, minutes)) => format!("{hours}:{minutes}"),
     };
-    if !clock.bytes().zip(*b"0000-00-00T00:00:00").all(is_like) {
-        return None;
-    }
-    let number = |range: std::ops::Range<usize>| clock[range].parse().unwrap_or_default();
-    let [year, month, day] = [0..4, 5..7, 8..10].map(number);
-    let [hour, minute, second] = [11..13, 14..16, 17..19].map(number);
-    let first = days_until(year, month);
-    let is_date =
-        (1..=12).contains(&month) && (1..=days_until(year, month + 1) - first).contains(&day);
-    if !is_date || hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    let offset = rest.trim_start_matches(|it: char| it == '.' || it.is_ascii_digit());
-    let fraction = rest[..rest.len() - offset.len()].get(..=STAMP_DECIMALS);
-    let fraction = fraction.unwrap_or(&rest[..rest.len() - offset.len()]);
-    let fraction = match fraction.trim_end_matches('0') {
-        "." if fraction.len() > 1 => "",
-        fraction => fraction,
-    };
-    let fraction = if second == 60 { ".999999999" } else { fraction };
-    let seconds = hour * 3_600 + minute * 60 + second.min(59) - offset_seconds(offset)?;
-    Some(format!("{}{fraction}", (first + day - 1) * 86_400 + seconds))
-}
-
-/// The days from 1 January 1970 to the first of this month; `month` may be 13. The year begins in March here, so that a
-/// leap day is its last one. Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
-fn days_until(year: i64, month: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 - 719_468
-}
-
-/// Parses an offset from UTC.
-fn offset_seconds(text: &str) -> Option<i64> {
-    let (sign, digits) = match text.as_bytes() {
-        [] | [b'Z' | b'z'] => return Some(0),
-        [b'-', ..] => (-1, &text[1..]),
-        [b'+' | b' ', ..] => (1, &text[1..]),
-        _ => return None,
-    };
-    let digits = digits.replacen(':', "", 1);
-    if ![2, 4].contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let hours: i64 = digits[..2].parse().ok()?;
-    let minutes = digits[2..].parse().unwrap_or(0);
-    (hours < 24 && minutes < 60).then_some(sign * (hours * 3_600 + minutes * 60))
+    let (seconds, nanos) = posix_time(&format!("{clock}{fraction}{offset}"))?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos.into()).map(Stamp)
 }
 
 #[cfg(test)]

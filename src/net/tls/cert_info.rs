@@ -11,6 +11,7 @@
 //!
 //! RFC 5280, sections 4.1 and 4.1.2.5; X.690.
 
+use crate::wire::calendar::posix_time;
 use herd_reactor::UnixNanos;
 use std::time::Duration;
 
@@ -84,48 +85,19 @@ fn value(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 
 /// The time at the start of `input`, in seconds since 1970, and the bytes after it.
 fn time(input: &[u8]) -> Option<(u64, &[u8])> {
-    let ((text, rest), digits) = match value(input, UTC_TIME) {
+    let ((text, rest), century) = match value(input, UTC_TIME) {
         // This form has two digits of the year, which is from 1950 to 2049.
-        Some(found) => (found, 2),
-        None => (value(input, GENERALIZED_TIME)?, 4),
+        Some((text, rest)) => ((text, rest), if text < &b"50"[..] { "20" } else { "19" }),
+        None => (value(input, GENERALIZED_TIME)?, ""),
     };
-    let (year, text) = text.split_at_checked(digits)?;
-    let year = match (number(year)?, digits) {
-        (year, 2) => year + if year < 50 { 2_000 } else { 1_900 },
-        (year, _) => year,
-    };
-    let text: &[u8; 10] = text.strip_suffix(b"Z")?.try_into().ok()?;
-    let [month, day, hour, minute, second] = [0, 2, 4, 6, 8].map(|at| number(&text[at..at + 2]));
-    let (month, day, hour, minute, second) = (month?, day?, hour?, minute?, second?);
-    let is_a_day = (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day);
-    if !is_a_day || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let days = days_since_1970(year, month, day)?;
-    Some((((days * 24 + hour) * 60 + minute) * 60 + second, rest))
-}
-
-fn days_in(year: u64, month: u64) -> u64 {
-    let is_leap = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
-    match month {
-        2 => 28 + u64::from(is_leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-fn number(digits: &[u8]) -> Option<u64> {
-    str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit))?.parse().ok()
-}
-
-/// The year is counted from March, so that the leap day comes last. After Howard Hinnant,
-/// "chrono-Compatible Low-Level Date Algorithms".
-fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
-    let from_march = (month + 9) % 12;
-    let year = if month > 2 { year } else { year.checked_sub(1)? };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * from_march + 2) / 5 + day;
-    // 1 March of the year 0 is day 1 in this count.
-    days.checked_sub(719_469)
+    let text = format!("{century}{}", str::from_utf8(text).ok()?);
+    let is_time = text.len() == 15 && text[..14].bytes().all(|byte| byte.is_ascii_digit());
+    let [year, month, day, hour, minute, second] =
+        [0..4, 4..6, 6..8, 8..10, 10..12, 12..15].map(|range| text.get(range).unwrap_or_default());
+    let text = format!("{year}-{month}-{day}T{hour}:{minute}:{second}");
+    let (seconds, nanos) = posix_time(&text).filter(|_| is_time)?;
+    // A certificate has no leap second.
+    (nanos == 0).then_some((seconds, rest))
 }
 
 #[cfg(test)]
