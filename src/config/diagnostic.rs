@@ -222,9 +222,14 @@ impl<'t> Diagnostics<'t> {
     }
 
     /// Records a warning: something that is suspicious, but may be intended.
-    pub(super) fn warn(&mut self, at: Span, what: impl Into<String>, remedy: impl Into<String>) {
-        let (what, remedy) = (what.into(), remedy.into());
-        self.warnings.push(Draft { at: Some(at), is_shown: true, what, remedy });
+    pub(super) fn warn(
+        &mut self,
+        at: impl Into<Option<Span>>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let (at, what, remedy) = (at.into(), what.into(), remedy.into());
+        self.warnings.push(Draft { at, is_shown: true, what, remedy });
     }
 
     /// An empty diagnostic at this position of the file at `path`, for [`Diagnostic::error`] and

@@ -64,22 +64,32 @@ struct ServerDraft<'t> {
     plain: bool,
 }
 
-/// A server with all required fields.
-struct CompleteServer<'t> {
-    name: Spanned<&'t str>,
-    client: PortDraft,
-    peer: PortDraft,
-    http: Option<PortDraft>,
-    client_tls: Option<PortDraft>,
-    listed: Vec<Spanned<&'t str>>,
-    plain: bool,
-}
+impl ServerDraft<'_> {
+    /// Its ports. A plain server may have one for both clients and neighbours, which is here once.
+    fn ports(&self) -> impl Iterator<Item = &PortDraft> {
+        let is_for_both = |peer: &PortDraft| {
+            let is_same = |client: &PortDraft| client.at.get_ref() == peer.at.get_ref();
+            self.plain && self.client.as_ref().is_some_and(is_same)
+        };
+        let peer = self.peer.as_ref().filter(|peer| !is_for_both(peer));
+        self.client.iter().chain(peer).chain(&self.http).chain(&self.client_tls)
+    }
 
-impl<'t> ServerDraft<'t> {
-    fn complete(self) -> Option<CompleteServer<'t>> {
-        let ServerDraft { name, client, peer, http, client_tls, listed, plain } = self;
-        let (name, client, peer) = (name?, client?, peer?);
-        Some(CompleteServer { name, client, peer, http, client_tls, listed, plain })
+    /// The server, still without neighbours; `None` if a field is missing or wrong.
+    fn complete(&self) -> Option<Server> {
+        let (client, peer) = (self.client.as_ref()?, self.peer.as_ref()?);
+        let bound = |port: &PortDraft| *port.listen.get_ref();
+        Some(Server {
+            name: (*self.name.as_ref()?.get_ref()).to_owned(),
+            client: client.at.get_ref().clone(),
+            client_listen: bound(client),
+            peer: peer.at.get_ref().clone(),
+            peer_listen: bound(peer),
+            http: self.http.as_ref().map(bound),
+            client_tls: self.client_tls.as_ref().map(bound),
+            neighbours: Vec::new(),
+            plain: self.plain,
+        })
     }
 }
 
@@ -123,8 +133,8 @@ pub(super) fn read(
         });
         http.check(ports, diagnostics);
     }
-    match drafts.into_iter().map(ServerDraft::complete).collect::<Option<Vec<_>>>() {
-        Some(servers) => connect(&servers, supposed, diagnostics),
+    match drafts.iter().map(ServerDraft::complete).collect() {
+        Some(servers) => connect(&drafts, servers, supposed, diagnostics),
         None => Vec::new(),
     }
 }
@@ -208,12 +218,9 @@ const ANY_IPV6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 fn check_addresses(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
     let mut taken = BTreeSet::new();
-    for ServerDraft { client, peer, http, client_tls, plain, .. } in drafts {
-        let at = |port: &PortDraft| port.at.get_ref().clone();
-        let one_for_both = *plain && client.as_ref().map(at) == peer.as_ref().map(at);
-        let peer = peer.as_ref().filter(|_| !one_for_both);
+    for draft in drafts {
         let mut own: Vec<&PortDraft> = Vec::new();
-        for port in client.iter().chain(peer).chain(http).chain(client_tls) {
+        for port in draft.ports() {
             let (place, found) = (port.at.span(), port.at.get_ref());
             let bound = |port: &PortDraft| {
                 (port.listen.get_ref().ip().to_canonical(), port.listen.get_ref().port())
@@ -274,23 +281,19 @@ fn check_lists(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
 
 /// Links the servers: two are neighbours if one of them lists the other. Also records warnings.
 fn connect(
-    servers: &[CompleteServer<'_>],
+    drafts: &[ServerDraft<'_>],
+    mut servers: Vec<Server>,
     supposed: Supposed,
     diagnostics: &mut Diagnostics<'_>,
 ) -> Vec<Server> {
-    let name = |number: &usize| *servers[*number].name.get_ref();
+    let name = |number: &usize| servers[*number].name.as_str();
     let numbers: BTreeMap<&str, usize> =
         (0..servers.len()).map(|number| (name(&number), number)).collect();
-    let lists: Vec<BTreeMap<usize, &Spanned<&str>>> = servers
-        .iter()
-        .map(|server| {
-            server
-                .listed
-                .iter()
-                .filter_map(|listed| Some((*numbers.get(listed.get_ref())?, listed)))
-                .collect()
-        })
-        .collect();
+    let lists = drafts.iter().map(|draft| {
+        let known = |listed| Some((*numbers.get(Spanned::get_ref(listed))?, listed));
+        draft.listed.iter().filter_map(known).collect()
+    });
+    let lists: Vec<BTreeMap<usize, &Spanned<&str>>> = lists.collect();
     let mut neighbours = vec![Vec::new(); servers.len()];
     for (number, list) in lists.iter().enumerate() {
         for (&neighbour, listed) in list {
@@ -310,56 +313,43 @@ fn connect(
     // A set that is made of a whole list takes a quarter of the time of single inserts.
     let neighbours: Vec<BTreeSet<usize>> =
         neighbours.into_iter().map(BTreeSet::from_iter).collect();
-    warn_of_addresses(servers, diagnostics);
+    warn_of_addresses(drafts, diagnostics);
     if !supposed.no_search {
-        warn_of_silence(servers, &neighbours, diagnostics);
+        warn_of_silence(drafts, &servers, &neighbours, diagnostics);
     }
-    let server = |(server, neighbours): (&CompleteServer<'_>, &BTreeSet<usize>)| {
-        let mut neighbours: Vec<String> =
-            neighbours.iter().map(|number| name(number).to_owned()).collect();
-        neighbours.sort_unstable();
-        let &CompleteServer { ref client, ref peer, ref http, ref client_tls, plain, .. } = server;
-        let bound = |port: &Option<PortDraft>| port.as_ref().map(|port| *port.listen.get_ref());
-        Server {
-            name: (*server.name.get_ref()).to_owned(),
-            client: client.at.get_ref().clone(),
-            client_listen: *client.listen.get_ref(),
-            peer: peer.at.get_ref().clone(),
-            peer_listen: *peer.listen.get_ref(),
-            http: bound(http),
-            client_tls: bound(client_tls),
-            neighbours,
-            plain,
-        }
+    let names = |numbers: &BTreeSet<usize>| {
+        let mut names: Vec<String> = numbers.iter().map(|number| name(number).to_owned()).collect();
+        names.sort_unstable();
+        names
     };
-    servers.iter().zip(&neighbours).map(server).collect()
+    let neighbours: Vec<Vec<String>> = neighbours.iter().map(names).collect();
+    for (server, neighbours) in servers.iter_mut().zip(neighbours) {
+        server.neighbours = neighbours;
+    }
+    servers
 }
 
-fn warn_of_addresses(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) {
-    for CompleteServer { client, peer, http, client_tls, .. } in servers {
-        // A plain server may have one address for both ports.
-        let peer_alone = (peer.listen.span() != client.listen.span()).then_some(peer);
-        for port in [client].into_iter().chain(peer_alone).chain(http).chain(client_tls) {
-            let address = &port.listen;
-            if address.get_ref().port() >= FIRST_EPHEMERAL_PORT {
-                let port = address.get_ref().port();
-                let what = format!(
-                    "an outgoing connection may occupy port {port} before the server starts"
-                );
-                let remedy = format!("use a port below {FIRST_EPHEMERAL_PORT}");
-                diagnostics.warn(address.span(), what, remedy);
-            }
+fn warn_of_addresses(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
+    for PortDraft { listen, .. } in drafts.iter().flat_map(ServerDraft::ports) {
+        let port = listen.get_ref().port();
+        if port >= FIRST_EPHEMERAL_PORT {
+            let what =
+                format!("an outgoing connection may occupy port {port} before the server starts");
+            let remedy = format!("use a port below {FIRST_EPHEMERAL_PORT}");
+            diagnostics.warn(listen.span(), what, remedy);
         }
     }
 }
 
 /// Warns about servers that get no reports from others, either now or when one server stops.
 fn warn_of_silence(
-    servers: &[CompleteServer<'_>],
+    drafts: &[ServerDraft<'_>],
+    servers: &[Server],
     neighbours: &NeighbourGraph,
     diagnostics: &mut Diagnostics<'_>,
 ) {
-    let name = |number: &usize| *servers[*number].name.get_ref();
+    let name = |number: &usize| servers[*number].name.as_str();
+    let place = |number: usize| drafts[number].name.as_ref().map(Spanned::span);
     let quoted = |number: &usize| quoted(name(number));
     if let Some((herd, strays)) = graph::groups(neighbours, None).split_first() {
         let here = quoted(&herd[0]);
@@ -367,10 +357,10 @@ fn warn_of_silence(
             let what =
                 format!("{} cannot get reports from {here}", all_quoted(stray.iter().map(name)));
             let remedy = format!("make {} a neighbour of {here}", quoted(&stray[0]));
-            diagnostics.warn(servers[stray[0]].name.span(), what, remedy);
+            diagnostics.warn(place(stray[0]), what, remedy);
         }
     }
-    for (number, server) in servers.iter().enumerate() {
+    for number in 0..servers.len() {
         let groups = graph::groups_without(neighbours, number);
         let Some((herd, cut_off @ [_, ..])) = groups.split_first() else { continue };
         let (stopped, here) = (quoted(&number), quoted(&herd[0]));
@@ -378,6 +368,6 @@ fn warn_of_silence(
         let firsts = all_quoted(cut_off.iter().map(|group| name(&group[0])));
         let what = format!("when {stopped} stops, {silent} cannot get reports from {here}");
         let remedy = format!("make {firsts} a neighbour of {here}, or accept this");
-        diagnostics.warn(server.name.span(), what, remedy);
+        diagnostics.warn(place(number), what, remedy);
     }
 }
