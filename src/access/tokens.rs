@@ -129,10 +129,8 @@ impl Tokens {
 /// Parses one line; an error is what is wrong, and the remedy.
 fn parse_line(line: &[u8]) -> Result<(usize, IdPattern, TokenHash), (&'static str, &'static str)> {
     const FORM: &str = "write a role, an id or the start of ids with *, and the hash that \"herd token new\" printed";
-    let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
-    let (Some(role), Some(ids), Some(digits), None) =
-        (fields.next(), fields.next(), fields.next(), fields.next())
-    else {
+    let fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+    let &[role, ids, digits] = &fields.collect::<Vec<_>>()[..] else {
         return Err(("a line has three fields: role, id and hash", FORM));
     };
     let role = ROLES.iter().position(|known| known.as_bytes() == role);

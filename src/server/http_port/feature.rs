@@ -15,6 +15,7 @@
 //! An id may be any bytes. Bytes that are not UTF-8 become U+FFFD, and then the property `id_hex` has the id's bytes as
 //! hexadecimal digits.
 
+use crate::access::in_hex;
 use crate::wire::report::Report;
 use std::io::Write as _;
 
@@ -40,7 +41,7 @@ pub(super) fn write_feature(out: &mut Vec<u8>, report: &Report<'_>) {
     }
     if str::from_utf8(client).is_err() {
         // Writing to a Vec never fails.
-        let _ = write!(out, r#","id_hex":"{}""#, hex(client));
+        let _ = write!(out, r#","id_hex":"{}""#, in_hex(client));
     }
     out.extend_from_slice(b"}}");
 }
@@ -61,11 +62,6 @@ pub(super) fn add_feature(out: &mut Vec<u8>, report: &Report<'_>) {
 /// Ends the FeatureCollection.
 pub(super) fn end_collection(out: &mut Vec<u8>) {
     out.extend_from_slice(b"]}");
-}
-
-/// Returns the hexadecimal digits of an id that is not UTF-8.
-pub(super) fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Appends a text as a JSON string.

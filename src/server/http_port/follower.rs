@@ -24,7 +24,8 @@
 //! Source: the WHATWG's HTML standard, "Server-sent events".
 
 use super::bounding_box::BoundingBox;
-use super::feature::{add_feature, begin_collection, end_collection, hex};
+use super::feature::{add_feature, begin_collection, end_collection};
+use crate::access::in_hex;
 use crate::table::Table;
 use crate::table::changes::Changes;
 use crate::table::client_set::ClientSet;
@@ -143,7 +144,7 @@ impl Follower {
             let (texts, others): (Vec<&[u8]>, Vec<_>) =
                 gone.into_iter().partition(|id| str::from_utf8(id).is_ok());
             let texts: Vec<_> = texts.into_iter().map(String::from_utf8_lossy).collect();
-            let others: Vec<_> = others.into_iter().map(hex).collect();
+            let others: Vec<_> = others.into_iter().map(in_hex).collect();
             self.begin_event(out, "gone", reports.is_empty());
             // Writing to a Vec does not fail.
             let _ = write!(out, "{}\n\n", json!({ "ids": texts, "ids_hex": others }));
