@@ -73,7 +73,7 @@ impl Check {
             plural(warnings.len(), "warning"),
         ));
         match self.strict && !warnings.is_empty() {
-            true => Err(Failure::new(Exit::Config, "with --strict a warning is a fault")),
+            true => Err(Failure::config("with --strict a warning is a fault")),
             false => Ok(()),
         }
     }

@@ -103,6 +103,11 @@ impl Failure {
         Failure { exit, what: what.into() }
     }
 
+    /// Creates the failure of a topology, or of something that it or the command line names.
+    pub(super) fn config(what: impl Into<String>) -> Failure {
+        Failure::new(Exit::Config, what)
+    }
+
     /// Creates the failure of a system call, or of another part of the system. `what` names it.
     pub(super) fn os(what: &str, error: impl fmt::Display) -> Failure {
         Failure::new(Exit::Os, format!("{what}: {error}"))

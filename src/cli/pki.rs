@@ -22,6 +22,7 @@
 use super::exit::{Exit, Failure};
 use super::print_line;
 use super::topology_file::TopologyFile;
+use crate::access::in_hex;
 use crate::config::{Server, Supposed, Topology, certificate_name};
 use crate::files;
 use crate::log::plural;
@@ -203,7 +204,7 @@ impl Renew {
         servers.retain(|server| !self.names.is_empty() || folder.of(&server.name, "pem").exists());
         if servers.is_empty() {
             let what = format!("no server has a certificate in {}", folder.path.display());
-            return Err(config(format!("{what}; make one with \"herd pki issue NAME\"")));
+            return Err(Failure::config(format!("{what}; make one with \"herd pki issue NAME\"")));
         }
         let issuer = folder.issuer(&topology.herd)?;
         let mut made = Vec::new();
@@ -243,7 +244,7 @@ impl Revoke {
         let list = signed_list(&folder.issuer(&topology.herd)?, revoked, wall)?;
         if !is_of_the_issuer(list.der(), &der) {
             let what = "is from an authority other than that of ca.key, so a list signed with ca.key does not revoke it";
-            return Err(config(format!("{} {what}", certificate.display())));
+            return Err(Failure::config(format!("{} {what}", certificate.display())));
         }
         let pem = list.pem().map_err(|e| cannot("make a list", e))?;
         replace(&folder.file("revoked.crl"), &pem)?;
@@ -292,7 +293,7 @@ impl PkiFolder {
         let path = self.of(name, "pem");
         let der: CertificateDer<'_> = read(&path, "certificate")?.swap_remove(0);
         let info = CertInfo::of(&der)
-            .ok_or_else(|| config(format!("{} is not a certificate", path.display())))?;
+            .ok_or_else(|| Failure::config(format!("{} is not a certificate", path.display())))?;
         Ok((der, info))
     }
 
@@ -373,7 +374,7 @@ impl PkiFolder {
 
     fn other_key(&self, path: &Path) -> Failure {
         let what = "ca.key is not the key of ca.pem, or they were made for a herd of another name";
-        config(format!("{}: {what}", path.display()))
+        Failure::config(format!("{}: {what}", path.display()))
     }
 
     /// Replaces the pair of the server `name`, which is kept as `aside`; see the head of this file.
@@ -398,7 +399,7 @@ impl PkiFolder {
         let path = self.file("ca.key");
         let der: PrivatePkcs8KeyDer<'_> = read(&path, "private key")?.swap_remove(0);
         let key = KeyPair::try_from(&der)
-            .map_err(|why| config(format!("cannot use {}: {why}", path.display())))?;
+            .map_err(|why| Failure::config(format!("cannot use {}: {why}", path.display())))?;
         Ok(Issuer::new(authority(herd, &key), key))
     }
 
@@ -416,8 +417,8 @@ impl PkiFolder {
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
             crls: Vec::new(),
         };
-        let judged =
-            Mutual::new(credentials).map_err(|e| config(format!("{}: {e:?}", path.display())));
+        let judged = Mutual::new(credentials)
+            .map_err(|e| Failure::config(format!("{}: {e:?}", path.display())));
         judged?.verify(&[der.to_vec()], wall).map_err(|_| self.other_key(&path))
     }
 
@@ -427,7 +428,7 @@ impl PkiFolder {
         if !path.exists() {
             return Ok(Vec::new());
         }
-        let fault = |why: String| config(format!("{}: {why}", path.display()));
+        let fault = |why: String| Failure::config(format!("{}: {why}", path.display()));
         let ders: Vec<CertificateRevocationListDer<'_>> = read(&path, "revocation list")?;
         let list = webpki::BorrowedCertRevocationList::from_der(&ders[0]);
         let list = list.map_err(|e| fault(format!("{e:?}")))?;
@@ -480,8 +481,7 @@ fn is_of_the_issuer(list: &[u8], certificate: &CertificateDer<'_>) -> bool {
 /// of another authority is rejected for its unknown issuer, not for a bad signature.
 fn authority(herd: &str, key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
-    let key: String =
-        params.key_identifier(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let key = in_hex(&params.key_identifier(key)[..4]);
     let name = format!("authority {key} of the herd {herd}");
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -525,7 +525,7 @@ fn read<T: PemObject>(path: &Path, wanted: &str) -> Result<Vec<T>, Failure> {
         true => "",
         false => "; \"herd pki init\" makes an authority, \"herd pki issue NAME\" a certificate",
     };
-    pem::read(path, wanted).map(|read| read.0).map_err(|why| config(why + remedy))
+    pem::read(path, wanted).map(|read| read.0).map_err(|why| Failure::config(why + remedy))
 }
 
 /// Fails if one of the files exists, before anything is written.
@@ -560,8 +560,4 @@ fn replace(path: &Path, text: &str) -> Result<(), Failure> {
 
 fn cannot(what: &str, error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::CannotCreate, format!("{what}: {error}"))
-}
-
-fn config(what: String) -> Failure {
-    Failure::new(Exit::Config, what)
 }

@@ -189,9 +189,8 @@ fn ask(
     fetch: Fetch,
     report: &mut CheckOutput,
 ) -> Result<(Outcome, FetchTiming, Moment), Failure> {
-    let (origin, request) = network::request(fetch).map_err(|e| {
-        Failure::new(Exit::Config, format!("cannot make a request to this source: {e}"))
-    })?;
+    let (origin, request) = network::request(fetch)
+        .map_err(|e| Failure::config(format!("cannot make a request to this source: {e}")))?;
     let io = MioIo::new(&[]).map_err(|e| Failure::os("cannot create the event poll", e))?;
     let asking = CheckState { network, outcome: None };
     let mut reactor = Reactor::new(io, asking, ReactorLimits::default());

@@ -120,7 +120,7 @@ pub(super) fn sockets<'t>(
     let Some(folder) = &topology.status_folder else {
         let what =
             "[status] folder is \"\", so servers have no status sockets; they still obey SIGHUP";
-        return Err(Failure::new(Exit::Config, format!("{file}: {what}")));
+        return Err(Failure::config(format!("{file}: {what}")));
     };
     Ok(servers.map(|server| (server, socket_path(folder, &server.name))).collect())
 }

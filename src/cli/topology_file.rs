@@ -99,7 +99,7 @@ impl TopologyFile {
             "there is no topology: --topology is not given, {VARIABLE} is not set, and neither ./{HERE} nor {SYSTEM} \
              exists; write one with \"herd init\""
         );
-        (!self.is_built_in()).then_some(()).ok_or(Failure::new(Exit::Config, what))
+        (!self.is_built_in()).then_some(()).ok_or(Failure::config(what))
     }
 
     /// Writes the built-in topology to its file, for servers to read. Leaves a file that is there as it is, and other
@@ -145,7 +145,7 @@ impl TopologyFile {
     /// Prints these faults of the topology, and returns the failure that counts them.
     pub(super) fn refused(&self, faults: &[Diagnostic]) -> Failure {
         faults.iter().for_each(print_error);
-        Failure::new(Exit::Config, format!("{self}: {}", plural(faults.len(), "fault")))
+        Failure::config(format!("{self}: {}", plural(faults.len(), "fault")))
     }
 
     /// Each of the servers `names` once, in this order; without names all that this program can run.

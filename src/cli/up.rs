@@ -99,7 +99,7 @@ impl UpArgs {
             .try_for_each(|server| file.server_to_run(&topology, &server.name).map(drop))?;
         if servers.is_empty() {
             let what = format!("{file}: all servers have plain = true, so there is none to run");
-            return Err(Failure::new(Exit::Config, what));
+            return Err(Failure::config(what));
         }
         // This process holds one pipe for each server.
         raise_descriptor_limit();

@@ -1,9 +1,10 @@
 //! The certificates that an HTTPS client trusts, and its TLS settings. TLS in the reactor: [`crate::net::tls`].
 
 use crate::net::tls::pem;
+use rustls::client::WantsClientCert;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,23 +13,24 @@ use std::sync::Arc;
 ///
 /// `ca_file`: PEM certificates to trust instead of the roots that are compiled in.
 pub fn client_config(ca_file: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
-    let roots = trusted_roots(ca_file)?;
-    // The provider is named explicitly, so that another crate's default cannot conflict with it.
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config = trusting(ca_file)?.with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// The certificates in `ca_file`, or else the roots that are compiled in, which browsers trust.
-pub fn trusted_roots(ca_file: Option<&Path>) -> io::Result<RootCertStore> {
-    match ca_file {
-        None => Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()),
-        Some(path) => roots_of(path),
-    }
+/// The beginning of a configuration: TLS 1.2 and 1.3, and the certificates to trust: those in `ca_file`, or else the roots
+/// that are compiled in, which browsers trust.
+pub fn trusting(
+    ca_file: Option<&Path>,
+) -> io::Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let roots = match ca_file {
+        None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
+        Some(path) => roots_of(path)?,
+    };
+    // The provider is named explicitly, so that another crate's default cannot conflict with it.
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
+    Ok(builder.with_root_certificates(roots))
 }
 
 fn roots_of(path: &Path) -> io::Result<RootCertStore> {

@@ -4,9 +4,9 @@
 
 use super::super::exit::{Exit, Failure};
 use super::super::patience::{Patience, Timed};
-use crate::fetch::roots::trusted_roots;
+use crate::fetch::roots::trusting;
 use crate::net::tls::pem;
-use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Stream};
 use socket2::Socket;
@@ -61,11 +61,10 @@ impl TlsArgs {
         name: &str,
     ) -> Result<Box<ClientConnection>, Failure> {
         let name = self.server_name.as_deref().unwrap_or(name);
-        let config = |what: String| Failure::new(Exit::Config, what);
         let server = ServerName::try_from(name.to_owned())
-            .map_err(|e| config(format!("--server-name {name}: {e}")))?;
+            .map_err(|e| Failure::config(format!("--server-name {name}: {e}")))?;
         let mut tls = ClientConnection::new(self.config()?, server)
-            .map_err(|e| config(format!("cannot set up TLS: {e}")))?;
+            .map_err(|e| Failure::config(format!("cannot set up TLS: {e}")))?;
         tls.complete_io(wire).map_err(|e| {
             let what = format!("{name}: TLS failed: {e}{}", hint(&e));
             Failure::new(Exit::Unavailable, what)
@@ -74,18 +73,14 @@ impl TlsArgs {
     }
 
     fn config(&self) -> Result<Arc<ClientConfig>, Failure> {
-        let bad = |e: rustls::Error| Failure::new(Exit::Config, format!("--cert: {e}"));
-        let roots = trusted_roots(self.ca.as_deref())
-            .map_err(|e| Failure::new(Exit::Config, format!("--ca: {e}")))?;
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(bad)?
-            .with_root_certificates(roots);
+        let builder = trusting(self.ca.as_deref());
+        let builder = builder.map_err(|e| Failure::config(format!("--ca: {e}")))?;
         let config = match (&self.cert, &self.key) {
             (Some(certificate), Some(key)) => {
                 let chain: Vec<CertificateDer<'_>> = objects(certificate, "certificate")?;
                 let key: PrivateKeyDer<'_> = objects(key, "private key")?.swap_remove(0);
-                builder.with_client_auth_cert(chain, key).map_err(bad)?
+                let config = builder.with_client_auth_cert(chain, key);
+                config.map_err(|e| Failure::config(format!("--cert: {e}")))?
             }
             _ => builder.with_no_client_auth(),
         };
@@ -93,11 +88,8 @@ impl TlsArgs {
     }
 }
 
-fn objects<T: rustls::pki_types::pem::PemObject>(
-    path: &Path,
-    wanted: &str,
-) -> Result<Vec<T>, Failure> {
-    pem::read(path, wanted).map(|read| read.0).map_err(|what| Failure::new(Exit::Config, what))
+fn objects<T: PemObject>(path: &Path, wanted: &str) -> Result<Vec<T>, Failure> {
+    pem::read(path, wanted).map(|read| read.0).map_err(Failure::config)
 }
 
 /// What to do about a failure of TLS, if one of the options may help.
