@@ -145,14 +145,10 @@ impl PeerTls {
 
     /// Replaces the certificates by those of `new`. Returns whether these are others. A handshake that is under way must
     /// be repeated.
-    pub(super) fn replace_by(&mut self, new: PeerTls) -> bool {
-        let are_others = self.hash != new.hash;
-        *self = PeerTls {
-            generation: self.generation + 1,
-            handshakes: std::mem::replace(&mut self.handshakes, Handshakes::of_peers()),
-            ..new
-        };
-        are_others
+    pub(super) fn replace_by(&mut self, mut new: PeerTls) -> bool {
+        new.generation = self.generation + 1;
+        std::mem::swap(&mut self.handshakes, &mut new.handshakes);
+        std::mem::replace(self, new).hash != self.hash
     }
 
     /// Wraps `inner` in TLS, for a connection to the neighbour `dialled` or, if that is `None`, from a stranger.
