@@ -328,7 +328,7 @@ fn secured<S: Fetching>(
     pool.unclaimed.retain(|unclaimed| *unclaimed != conn);
     let request = pool.fetch_on(conn).and_then(|id| {
         let fetch = pool.fetches.get_mut(&id)?;
-        fetch.timing.secured = Some(core.now());
+        fetch.timing.ended(FetchPhase::Tls, core.now());
         fetch.stage = Stage::Exchanging { conn, kept: false };
         Some(PendingRequest { fetch: id, request: fetch.request.clone() })
     });
@@ -346,7 +346,7 @@ fn secured<S: Fetching>(
 /// Called when the first byte of a response was received.
 fn first_byte<S: Fetching>(state: &mut S, core: &Core<S>, id: FetchId) {
     if let Some(fetch) = state.pool().fetches.get_mut(&id) {
-        fetch.timing.first_byte.get_or_insert(core.now());
+        fetch.timing.ended(FetchPhase::FirstByte, core.now());
     }
 }
 
@@ -416,7 +416,7 @@ fn finish<S: Fetching>(
 ) {
     let Some(mut fetch) = state.pool().fetches.remove(&id) else { return };
     if outcome.is_ok() {
-        fetch.timing.ended = Some(core.now());
+        fetch.timing.ended(FetchPhase::Body, core.now());
     }
     state.fetched(core, id, outcome, fetch.timing);
     start_waiting(state, core);

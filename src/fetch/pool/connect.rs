@@ -54,7 +54,7 @@ pub fn resolved<S: Fetching>(
             finish(state, core, id, Err(error));
         }
         Ok(addresses) => {
-            fetch.timing.resolved = Some(core.now());
+            fetch.timing.ended(FetchPhase::Dns, core.now());
             let port = proxy.map_or(fetch.origin.port, |proxy| proxy.port);
             let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, port));
             fetch.stage = Stage::Connecting(Race::new(addresses.collect()));
@@ -106,7 +106,7 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
         }
         let exchange = Exchange::new(fetch.origin.clone(), limits);
         if !fetch.origin.secure {
-            fetch.timing.connected = Some(now);
+            fetch.timing.ended(FetchPhase::Connect, now);
             fetch.stage = Stage::Securing(cx.id);
             return Some(Box::new(exchange));
         }
@@ -144,7 +144,7 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
 fn secure<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, conn: ConnId) {
     let time = state.pool().limits.tls;
     let Some(fetch) = state.pool().fetches.get_mut(&id) else { return };
-    fetch.timing.connected = Some(core.now());
+    fetch.timing.ended(FetchPhase::Connect, core.now());
     fetch.stage = Stage::Securing(conn);
     core.call_later(time, move |state: &mut S, core| {
         if !state.pool().is_secured(conn) {

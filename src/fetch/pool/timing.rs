@@ -44,13 +44,7 @@ impl FetchPhase {
 
 impl fmt::Display for FetchPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FetchPhase::Dns => "dns",
-            FetchPhase::Connect => "connect",
-            FetchPhase::Tls => "tls",
-            FetchPhase::FirstByte => "first byte",
-            FetchPhase::Body => "body",
-        })
+        f.write_str(["dns", "connect", "tls", "first byte", "body"][*self as usize])
     }
 }
 
@@ -60,32 +54,23 @@ impl fmt::Display for FetchError {
     }
 }
 
-/// When each phase of a fetch ended. A time is `None` if the phase was skipped, or not reached.
+/// When each phase of a fetch ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FetchTiming {
     /// The fetch began.
     pub begun: Option<Moment>,
-    /// The name was resolved.
-    pub resolved: Option<Moment>,
-    /// A connection to the origin was established.
-    pub connected: Option<Moment>,
-    /// The TLS handshake was done, or not needed.
-    pub secured: Option<Moment>,
-    /// The first byte of the response was received.
-    pub first_byte: Option<Moment>,
-    /// The response was complete.
-    pub ended: Option<Moment>,
+    pub(super) ends: [Option<Moment>; FetchPhase::ALL.len()],
 }
 
 impl FetchTiming {
-    /// The time when `phase` ended.
+    /// The time when `phase` ended; `None` if it was skipped, or not reached. On a plain connection,
+    /// [`Tls`](FetchPhase::Tls) ends at once.
     pub fn end_of(&self, phase: FetchPhase) -> Option<Moment> {
-        match phase {
-            FetchPhase::Dns => self.resolved,
-            FetchPhase::Connect => self.connected,
-            FetchPhase::Tls => self.secured,
-            FetchPhase::FirstByte => self.first_byte,
-            FetchPhase::Body => self.ended,
-        }
+        self.ends[phase as usize]
+    }
+
+    /// Notes that `phase` ends `now`, unless it has ended.
+    pub(super) fn ended(&mut self, phase: FetchPhase, now: Moment) {
+        self.ends[phase as usize].get_or_insert(now);
     }
 }

@@ -249,8 +249,8 @@ fn a_response_comes_over_either_version_of_tls() {
         let id = stage.start("/places");
         let (outcome, timing) = stage.outcome(id);
         assert_eq!(body(outcome), "good");
-        let FetchTiming { begun, resolved, connected, secured, first_byte, ended } = timing;
-        let moments = [begun, resolved, connected, secured, first_byte, ended];
+        let ends = FetchPhase::ALL.map(|phase| timing.end_of(phase));
+        let moments: Vec<_> = [timing.begun].into_iter().chain(ends).collect();
         assert!(moments.iter().all(Option::is_some) && moments.is_sorted(), "{timing:?}");
     }
 }
@@ -298,7 +298,8 @@ fn the_second_fetch_goes_over_the_connection_that_was_kept() {
     let id = stage.start("/");
     let (outcome, timing) = stage.outcome(id);
     assert_eq!(body(outcome), "good");
-    assert_eq!((timing.resolved, timing.connected, timing.secured), (None, None, None));
+    let until_tls = [FetchPhase::Dns, FetchPhase::Connect, FetchPhase::Tls];
+    assert_eq!(until_tls.map(|phase| timing.end_of(phase)), [None; 3]);
     assert_eq!(stage.seen(), (1, 2));
 }
 
@@ -591,9 +592,11 @@ fn few_handshakes_are_in_progress_and_all_are_answered() {
         })
         .collect();
     for timing in &timings {
-        let moment = timing.resolved.unwrap();
-        let during =
-            |other: &&FetchTiming| other.resolved <= Some(moment) && Some(moment) < other.secured;
+        let moment = timing.end_of(FetchPhase::Dns);
+        assert!(moment.is_some());
+        let during = |other: &&FetchTiming| {
+            other.end_of(FetchPhase::Dns) <= moment && moment < other.end_of(FetchPhase::Tls)
+        };
         assert!(timings.iter().filter(during).count() <= 4, "{timings:?}");
     }
     assert_eq!(stage.fake.connections(), 10);

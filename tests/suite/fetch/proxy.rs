@@ -303,8 +303,9 @@ fn the_proxy_sees_a_connect_and_the_origin_the_key() {
     let mut stage = Stage::new("connect", &[Does::Connects]);
     let (response, timing) = stage.fetch();
     assert_eq!(response.unwrap().body, b"found");
-    assert!(timing.resolved <= timing.connected && timing.connected <= timing.secured);
-    assert!(timing.connected.is_some());
+    let connected = timing.end_of(FetchPhase::Connect);
+    assert!(timing.end_of(FetchPhase::Dns) <= connected && connected.is_some());
+    assert!(connected <= timing.end_of(FetchPhase::Tls));
     // The connection is kept, and there is no other.
     stage.works();
     assert_eq!(stage.reactor.state().pool.idle_connections(), 1);
