@@ -53,17 +53,14 @@ pub(super) fn page(cx: &mut Cx<'_>, ask: &mut Ask<'_>) -> HttpAnswer {
         return HttpReply::problem(404, "the page has no such file", None).into();
     };
     let is_gzip = accepts(ask.head, "Accept-Encoding", &["gzip", "x-gzip", "*"]);
-    let (body, etag) = match is_gzip {
-        true => (asset.gzip, asset.gzip_etag),
-        false => (asset.plain, asset.etag),
+    let etag = if is_gzip { asset.gzip_etag } else { asset.etag };
+    let mut reply = match (is_known(&known_etags(ask.head), etag), is_gzip) {
+        (true, _) => HttpReply::empty(304),
+        (false, true) => {
+            HttpReply::new(200, asset.content_type, asset.gzip).with("Content-Encoding: gzip")
+        }
+        (false, false) => HttpReply::new(200, asset.content_type, asset.plain()),
     };
-    let mut reply = match is_known(&known_etags(ask.head), etag) {
-        true => HttpReply::empty(304),
-        false => HttpReply::new(200, asset.content_type, body),
-    };
-    if is_gzip && reply.status == 200 {
-        reply = reply.with("Content-Encoding: gzip");
-    }
     let lines = match asset.path {
         "/" => {
             let servers = cx.state.http_port.herd.iter().filter_map(|(_, http)| *http);
