@@ -70,6 +70,9 @@ pub(crate) fn works() -> Vec<Make> {
     for clients in [100_000, 1_000_000] {
         works.push(Box::new(move || iamats(100, 0, clients)));
     }
+    for (form, requests) in [(Form::Put, 1), (Form::Put, 16), (Form::OwnTracks, 16)] {
+        works.push(Box::new(move || by_http(form, requests)));
+    }
     for (clients, times) in [(100_000, 1), (10_000, 10)] {
         works.push(Box::new(move || replayed(clients, times)));
     }
@@ -238,20 +241,29 @@ impl Work for Replayed {
     }
 }
 
-/// Serves IAMATs of one connection in one turn of a server's reactor, with neighbours: everything but the kernel.
+/// How a client sends a report.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Iamat,
+    Put,
+    OwnTracks,
+}
+
+/// Serves reports of one connection in one turn of a server's reactor, with neighbours: everything but the kernel.
 struct Served {
     reactor: Reactor<Still, Member>,
     reports: Reports,
+    form: Form,
     lines: usize,
     /// The number of the client's connection.
     client: usize,
-    /// How many bytes the server sends for each line of the client.
+    /// How many bytes the server sends for each report of the client.
     bytes_each: u64,
 }
 
 /// The number of the peer port, which a server opens first.
 const FOR_NEIGHBOURS: usize = 0;
-/// The number of the client port.
+/// The number of the client port, or of the HTTP port if there is one.
 const FOR_CLIENTS: usize = 1;
 
 pub(crate) fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
@@ -287,8 +299,9 @@ pub(crate) fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
     let linked = reactor.state().neighbours.iter().filter(|(_, link)| link.conn.is_some()).count();
     assert_eq!(linked, neighbours);
     let bytes_each = (1 + neighbours as u64) * 80;
+    let reports = Reports::new(clients);
     let mut served =
-        Served { reactor, reports: Reports::new(clients), lines, client: neighbours, bytes_each };
+        Served { reactor, reports, form: Form::Iamat, lines, client: neighbours, bytes_each };
     for _ in 0..clients / lines as u64 {
         served.prepare();
         served.reactor.turn().expect("a turn");
@@ -297,9 +310,57 @@ pub(crate) fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
     Named { name, each: lines, work: Box::new(served) }
 }
 
+/// Serves reports by HTTP.
+fn by_http(form: Form, requests: usize) -> Named {
+    let topology = "herd = \"bench\"\n[[server]]\nname = \"Welsh\"\nclient = \"127.0.0.1:1\"\n\
+                    peer = \"127.0.0.1:2\"\nhttp = \"127.0.0.1:3\"\n";
+    let topology = Topology::parse(topology, Path::new("bench.toml")).expect("a topology");
+    let source = Box::new(Embedded::new(Rank::default()));
+    let member = Member::new(&topology, "Welsh", source, 7, 100).expect("Welsh is a member");
+    let mut reactor = Reactor::new(Still::default(), member, ReactorLimits::default());
+    Member::start(&mut reactor).expect("Welsh listens");
+    reactor.io().call(FOR_CLIENTS);
+    reactor.turn().expect("a turn");
+    // A Feature and its head, or [] and its head.
+    let bytes_each = if matches!(form, Form::Put) { 321 } else { 109 };
+    let reports = Reports::new(1_000);
+    let mut served = Served { reactor, reports, form, lines: requests, client: 0, bytes_each };
+    served.prepare();
+    served.reactor.turn().expect("a turn");
+    let name = format!("{form:?} by HTTP, {requests} a turn");
+    Named { name, each: requests, work: Box::new(served) }
+}
+
+/// A report as a request.
+fn request(form: Form, operands: &str) -> String {
+    let (id, time) = (&operands[..14], &operands[36..]);
+    let location = "\"lat\":34.068930,\"lon\":-118.445127";
+    let (line, app, body) = match form {
+        Form::OwnTracks => (
+            "POST /owntracks".to_owned(),
+            "User-Agent: Owntracks-Android/gms/420509001\r\nX-Limit-U: jane\r\nX-Limit-D: phone\r\n",
+            format!(
+                "{{\"_type\":\"location\",\"topic\":\"owntracks/{id}/phone\",\"_id\":\"bb8a8cd6\",\
+                 \"created_at\":1479413884,\"tst\":{time},{location},\"acc\":13,\"alt\":53,\"vel\":2,\
+                 \"cog\":38,\"batt\":87,\"t\":\"u\",\"tid\":\"ne\"}}"
+            ),
+        ),
+        _ => (format!("PUT /v1/clients/{id}"), "", format!("{{{location},\"time\":\"{time}\"}}")),
+    };
+    format!(
+        "{line} HTTP/1.1\r\nHost: 127.0.0.1:3\r\n{app}Content-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
 impl Work for Served {
     fn prepare(&mut self) {
-        let lines: String = (0..self.lines).map(|_| iamat(&mut self.reports) + "\n").collect();
+        let one = |_| match self.form {
+            Form::Iamat => iamat(&mut self.reports) + "\n",
+            form => request(form, &self.reports.next().operands),
+        };
+        let lines: String = (0..self.lines).map(one).collect();
         // The wall clock shows about a quarter of a second after the last report's time.
         self.reactor.io().wall = UnixNanos(self.reports.seconds() * 1_000_000_000 + 999_873_386);
         self.reactor.io().say(self.client, lines.into_bytes());

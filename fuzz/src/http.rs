@@ -5,8 +5,8 @@ use herd_reactor::testing::StringTransport;
 use herd_reactor::{Context, Core, Filter, Flow, Protocol, Shared};
 use places_herd::fetch::proxy::Tunnel;
 use places_herd::http::{
-    HttpError, HttpLimits, Method, ProxyUrl, RequestEvent, RequestHead, RequestReader, Response,
-    ResponseProgress, ResponseReader,
+    FieldSlots, HttpError, HttpLimits, Method, ProxyUrl, RequestEvent, RequestHead, RequestReader,
+    Response, ResponseProgress, ResponseReader,
 };
 use places_herd::log::secret::Secret;
 use std::time::Duration;
@@ -81,7 +81,8 @@ fn requests(limits: &HttpLimits, pieces: &mut dyn Iterator<Item = &[u8]>) -> Req
     let (mut reader, mut found, mut raw) = (RequestReader::default(), Vec::new(), Vec::new());
     for mut piece in pieces {
         while !piece.is_empty() {
-            let (taken, event) = reader.received(piece, limits);
+            let mut slots = FieldSlots::new();
+            let (taken, event) = reader.received(piece, &mut slots, limits);
             raw.extend_from_slice(&piece[..taken]);
             piece = &piece[taken..];
             match event {

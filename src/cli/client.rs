@@ -231,10 +231,14 @@ fn reason(line: &[u8]) -> String {
         }
         Err(why) => why.to_string(),
         Ok(Command::Iamat(_)) => {
-            format!("it is valid, but a limit of the server rejected it (the log names it), {port}")
+            format!(
+                "it is valid, but a limit or own_id_only of the server rejected it (the log names it), {port}"
+            )
         }
         Ok(Command::Whatsat(_)) => {
-            format!("it is valid, but the server does not know this client, {port}")
+            format!(
+                "it is valid, but the server does not know this client (or has ask = \"own\"), {port}"
+            )
         }
         Ok(_) => "clients may send only IAMAT and WHATSAT".into(),
     }
@@ -281,7 +285,9 @@ fn addresses_of(host: &str, options: DnsOptions) -> io::Result<LookUpResult> {
 /// Says what is wrong with a reply that is incomplete, or does not come from a server of a herd.
 fn broken(reply: &[u8]) -> &'static str {
     let begins = |with: &[u8]| reply.starts_with(with) || with.starts_with(reply);
-    if !begins(b"AT ") && !begins(b"? ") {
+    if begins(b"\x15\x03") {
+        "speaks TLS at this port: try --tls"
+    } else if !begins(b"AT ") && !begins(b"? ") {
         "sent something that is not a reply: it is not a server of a herd"
     } else if reply.len() as u64 == REPLY_BYTES_MAX {
         "sent an incomplete reply: it has more than 4 MiB"

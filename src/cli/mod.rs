@@ -96,7 +96,7 @@ enum CliCommand {
     Check(check::Check),
     Config(config::PrintConfig),
     Client(client::Client),
-    /// Make the certificates with which the servers of a herd prove their names
+    /// Make the certificates with which servers and clients prove their names
     #[cfg(feature = "pki")]
     #[command(subcommand)]
     Pki(pki::Pki),
@@ -179,6 +179,11 @@ fn print_error(text: impl std::fmt::Display) {
 /// Prints lines about a warning to stderr, and ignores failures as [`print_line`] does.
 fn print_warning(text: impl std::fmt::Display) {
     complain("<4>", &text.to_string());
+}
+
+/// Prints lines for people to stderr, beside output for programs, and ignores failures as [`print_line`] does.
+fn print_note(text: &str) {
+    complain("<6>", text);
 }
 
 /// Prints lines to stderr, each with its `priority` if journald reads them.

@@ -30,7 +30,9 @@ use crate::net::tls::cert_info::CertInfo;
 use crate::net::tls::clients::verify_client;
 use crate::net::tls::mutual::{Credentials, Mutual};
 use crate::net::tls::pem;
+use crate::phones::check_id;
 use crate::server::client_access::ID_URI;
+use crate::wire::command::CommandLimits;
 use herd_reactor::{MioIo, UnixNanos};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationList,
@@ -99,7 +101,7 @@ pub(super) struct Issue {
     term: TermArgs,
 }
 
-/// Replace certificates and keys of servers by new ones from the same authority
+/// Replace certificates and keys by new ones from the same authority
 ///
 /// The old pairs are kept under other names. They remain valid until they expire; `herd pki revoke` is for a key that was
 /// stolen.
@@ -107,16 +109,19 @@ pub(super) struct Issue {
 pub(super) struct Renew {
     /// Servers of the topology [default: all that have a certificate in the folder]
     names: Vec<String>,
+    /// A client, by its id; may be repeated
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    client: Vec<String>,
     #[command(flatten)]
     place: FolderArgs,
     #[command(flatten)]
     term: TermArgs,
 }
 
-/// Revoke a server's certificate
+/// Revoke a certificate
 #[derive(Debug, clap::Args)]
 pub(super) struct Revoke {
-    /// A server of the topology
+    /// A server of the topology, or client-ID, as in the name of the certificate's file
     name: String,
     #[command(flatten)]
     place: FolderArgs,
@@ -200,9 +205,12 @@ impl Issue {
 impl Renew {
     fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
         let (topology, folder) = self.place.open(file)?;
-        let mut servers = file.servers(&topology, &self.names)?;
+        let mut servers = match self.client.is_empty() || !self.names.is_empty() {
+            true => file.servers(&topology, &self.names)?,
+            false => Vec::new(),
+        };
         servers.retain(|server| !self.names.is_empty() || folder.of(&server.name, "pem").exists());
-        if servers.is_empty() {
+        if servers.is_empty() && self.client.is_empty() {
             let what = format!("no server has a certificate in {}", folder.path.display());
             return Err(Failure::config(format!("{what}; make one with \"herd pki issue NAME\"")));
         }
@@ -210,15 +218,20 @@ impl Renew {
         let mut made = Vec::new();
         for Server { name, .. } in servers {
             let pair = folder.pair(&topology.herd, name, &issuer, self.term.days)?;
-            made.push((name, folder.aside(name, "old")?, pair));
+            made.push((name.clone(), folder.aside(name, "old")?, pair));
+        }
+        for id in &self.client {
+            let (name, pair) = (file_name(id), folder.client_pair(id, &issuer, self.term.days)?);
+            let aside = folder.aside(&name, "old")?;
+            made.push((name, aside, pair));
         }
         // If one of them could not be made, none is replaced.
         for (name, aside, pair) in made {
-            folder.replace_pair(name, &aside, &pair)?;
+            folder.replace_pair(&name, &aside, &pair)?;
             let old = folder.of(&aside, "pem");
             print_line(&format!("{}; the one before is {}", pair.what, old.display()));
         }
-        print_line("copy both files to the server's machine, and run \"herd reload\" there");
+        print_line("copy a server's files to its machine, and run \"herd reload\" there");
         Ok(())
     }
 }
@@ -259,7 +272,7 @@ impl Revoke {
             }
         }
         print_line(&format!(
-            "{}: {} revoked; copy it to every server's machine, and send each server SIGHUP. An older certificate of {} is \
+            "{}: {} revoked; copy it to every server's machine, and run \"herd reload\" there. An older certificate of {} is \
              valid until it expires or is revoked itself (docs/peer-tls.md)",
             folder.file("revoked.crl").display(),
             plural(count, "certificate"),
@@ -335,6 +348,8 @@ impl PkiFolder {
         issuer: &Issuer<'_, KeyPair>,
         days: u32,
     ) -> Result<Pair, Failure> {
+        check_id(id.as_bytes(), &CommandLimits::default())
+            .map_err(|fault| Failure::config(format!("--client {id:?}: {}", fault.why)))?;
         let full = format!("{ID_URI}{}", percent_encoded(id));
         let uri = Ia5String::try_from(full.as_str()).map_err(|e| cannot(&full, e))?;
         let subject = (full.as_str(), SanType::URI(uri), vec![ExtendedKeyUsagePurpose::ClientAuth]);

@@ -4,8 +4,8 @@
 //! `[http] tokens` names, if it is set; else the line is printed.
 
 use super::exit::{Exit, Failure};
-use super::print_line;
 use super::topology_file::TopologyFile;
+use super::{print_note, unprinted};
 use crate::access::{in_hex, new_token, sha256};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
@@ -33,18 +33,23 @@ pub(super) struct NewToken {
     /// What the bearer may do
     #[arg(value_parser = ["read", "write"])]
     role: String,
-    /// The id for which it may do it; with * at its end, all ids that begin like this
+    /// The id that the token is for; with * at its end, all ids that begin with the text before it
     #[arg(allow_hyphen_values = true)]
     id: String,
-    /// The file [default: the topology's http.tokens; if that is not set, the line is printed]
+    /// The file of tokens to append the line to [default: the topology's http.tokens; if that is not set, the line is printed]
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     file: Option<PathBuf>,
 }
 
 impl NewToken {
     pub(super) fn run(&self, topology: &TopologyFile) -> Result<(), Failure> {
-        if self.id.is_empty() || self.id.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            let what = format!("{:?} cannot be an id: it is empty, or has white space", self.id);
+        let is_bad = |c: char| c.is_whitespace() || c.is_control();
+        let start = self.id.strip_suffix('*').unwrap_or(&self.id);
+        if self.id.is_empty() || self.id.contains(is_bad) || start.contains('*') {
+            let what = format!(
+                "{:?} is no id: it is empty, or has white space, or * before its end",
+                self.id
+            );
             return Err(Failure::new(Exit::Usage, what));
         }
         let named = match &self.file {
@@ -54,11 +59,13 @@ impl NewToken {
         let no_random = || Failure::new(Exit::Os, "the system gives no random numbers");
         let token = new_token().ok_or_else(no_random)?;
         let line = format!("{} {} {}\n", self.role, self.id, in_hex(&sha256(token.as_bytes())));
+        // A token that is lost must not be in the file.
+        if let Err(e) = writeln!(io::stdout(), "{token}") {
+            return unprinted(&e);
+        }
         let Some(path) = named else {
-            print_line(&format!(
-                "{token}\nits line for the file of [http] tokens: {}",
-                line.trim_end()
-            ));
+            let what = format!("its line for the file of [http] tokens: {}", line.trim_end());
+            print_note(&what);
             return Ok(());
         };
         append(&path, &line).map_err(|e| {
@@ -66,7 +73,7 @@ impl NewToken {
             Failure::new(Exit::CannotCreate, what)
         })?;
         let (role, id) = (&self.role, &self.id);
-        print_line(&format!("{token}\n{}: {role} {id}; now run: herd reload", path.display()));
+        print_note(&format!("{}: {role} {id}; now run: herd reload", path.display()));
         Ok(())
     }
 }

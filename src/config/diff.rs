@@ -20,6 +20,9 @@ use super::{DialAddr, Topology};
 /// The keys of files that may change while the topology does not. Their values have the time of the last change.
 const FILE_KEYS: [&str; 4] = ["file", "key_file", "ca_file", "tokens"];
 
+/// What stands between the path and that time.
+const CHANGED: &str = ", changed ";
+
 /// The part of a topology that concerns one server: each value by its name, such as `limits.connections`,
 /// `server.Alford.client` or `neighbour Parker`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +47,12 @@ pub struct Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.old, &self.new) {
-            (Some(old), Some(new)) => write!(f, "{} {old} -> {new}", self.name),
+            (Some(old), Some(new)) => match (old.split_once(CHANGED), new.split_once(CHANGED)) {
+                (Some((old, _)), Some((new, _))) if old == new => {
+                    write!(f, "{} {old}: the file has changed", self.name)
+                }
+                _ => write!(f, "{} {old} -> {new}", self.name),
+            },
             (None, Some(new)) => write!(f, "{} added: {new}", self.name),
             _ => write!(f, "{} removed", self.name),
         }
@@ -80,7 +88,7 @@ pub(super) fn settings(
             if FILE_KEYS.contains(&key.name) {
                 // The time of the inode, which no copy and no archive sets back.
                 if let Ok(file) = fs::metadata(folder.join(&value)) {
-                    value += &format!(", changed {}.{:09}", file.ctime(), file.ctime_nsec());
+                    value += &format!("{CHANGED}{}.{:09}", file.ctime(), file.ctime_nsec());
                 }
             }
             settings.push((key, value));

@@ -74,7 +74,9 @@ impl Chunks {
         limits: &HttpLimits,
     ) -> Result<usize, HttpError> {
         match (self.state, data) {
-            (ChunkState::Size, _) => self.size(data, limits.body_bytes - body.len(), limits),
+            (ChunkState::Size, _) => {
+                self.size(data, limits.body_bytes.saturating_sub(body.len()), limits)
+            }
             (ChunkState::Data(left), _) => {
                 let taken = left.min(data.len());
                 body.extend_from_slice(&data[..taken]);
@@ -144,5 +146,26 @@ fn chunk_size(line: &[u8]) -> Result<u64, HttpError> {
     match digits.bytes().all(|byte| byte.is_ascii_hexdigit()) && digits.len() <= 16 {
         true => u64::from_str_radix(digits, 16).map_err(|_| HttpError::ChunkSize),
         false => Err(HttpError::ChunkSize),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_longer_than_a_lowered_limit_ends_with_its_chunk() {
+        let (mut chunks, mut body) = (Chunks::default(), Vec::new());
+        let mut limits = HttpLimits { body_bytes: 100, ..HttpLimits::default() };
+        assert_eq!(chunks.decode(b"8\r\nabcd", &mut body, &limits), Ok(7));
+        // A reload lowers body_bytes.
+        limits.body_bytes = 3;
+        assert_eq!(chunks.decode(b"efgh\r\n", &mut body, &limits), Ok(6));
+        let mut ended = chunks.clone();
+        assert_eq!(ended.decode(b"0\r\n\r\n", &mut body, &limits), Ok(5));
+        assert!(ended.is_done());
+        let error = chunks.decode(b"1\r\nx", &mut body, &limits);
+        assert!(matches!(error, Err(HttpError::BodyTooLong(3))), "{error:?}");
+        assert_eq!(body, b"abcdefgh");
     }
 }

@@ -75,12 +75,17 @@ impl fmt::Display for HttpError {
             Self::TruncatedBody => f.write_str("closed the connection before the end of the body"),
             Self::HeadTooLong(most) => write!(f, "sent a head of more than {most} bytes"),
             Self::TooManyHeaders(most) => write!(f, "sent more than {most} header fields"),
+            Self::MalformedHead("target") => {
+                f.write_str("sent a malformed target; its characters must be percent-encoded")
+            }
             Self::MalformedHead(part) => write!(f, "sent a malformed {part}"),
             Self::TooManyInterim(most) => write!(f, "sent more than {most} interim responses"),
             Self::SwitchedProtocols => f.write_str("switched protocols without being asked"),
             Self::ContentLength => f.write_str("sent a Content-Length that is not a number"),
-            Self::ContentLengths => f.write_str("sent two different Content-Length values"),
-            Self::TransferEncoding => f.write_str("used a transfer coding other than chunked"),
+            Self::ContentLengths => f.write_str("sent several Content-Length values"),
+            Self::TransferEncoding => {
+                f.write_str("used a transfer coding other than chunked alone")
+            }
             Self::BodyTooLong(most) => {
                 write!(f, "sent or announced a body of more than {most} bytes")
             }

@@ -61,7 +61,7 @@ pub use head::Headers;
 pub use reply::{HttpReply, ReplyPart};
 pub(crate) use request::authority;
 pub use request::{Method, Request, RequestError};
-pub use request_head::RequestHead;
+pub use request_head::{FieldSlots, RequestHead};
 pub use request_reader::{RequestEvent, RequestReader};
 pub use response::{Response, ResponseProgress, ResponseReader};
 pub use url::{BaseUrl, ProxyUrl, Scheme, UrlFault};

@@ -100,15 +100,19 @@ impl HttpReply {
         let HttpReply { status, content_type, headers, body, .. } = self;
         let (reason, has_body) = (reason(*status), !matches!(status, 100..=199 | 204 | 304));
         let [first, last] = lines;
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n{first}");
+        // Formatting texts takes five times as long as copying them. Writing to a Vec cannot fail.
+        let put = |out: &mut Vec<u8>, parts: &[&str]| {
+            parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        };
+        let _ = write!(out, "HTTP/1.1 {status} ");
+        put(out, &[reason, "\r\nDate: ", date, "\r\n", first]);
         if has_body && !content_type.is_empty() {
-            let _ = write!(out, "Content-Type: {content_type}\r\n");
+            put(out, &["Content-Type: ", content_type, "\r\n"]);
         }
         if has_body && part != ReplyPart::StreamHead {
             let _ = write!(out, "Content-Length: {}\r\n", body.len());
         }
-        let _ = write!(out, "{headers}{last}\r\n");
+        put(out, &[headers, last, "\r\n"]);
         if has_body && part != ReplyPart::Head {
             out.extend_from_slice(body);
         }

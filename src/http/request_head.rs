@@ -16,10 +16,24 @@
 
 use super::{HttpError, HttpLimits, Method};
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::net::Ipv6Addr;
 
-/// Maximum number of header fields in the head of a request. httparse writes them into an array on the stack.
+/// Maximum number of header fields in the head of a request.
 pub(super) const FIELDS_MAX: usize = 64;
+
+/// Room for the header fields of one head, on the caller's stack: a [`RequestHead`] that owned it would be two kilobytes
+/// that are copied with each event.
+#[derive(Debug)]
+pub struct FieldSlots<'a>([MaybeUninit<httparse::Header<'a>>; FIELDS_MAX]);
+
+impl FieldSlots<'_> {
+    /// Empty slots.
+    #[expect(clippy::new_without_default, reason = "a default would suggest that there are values")]
+    pub const fn new() -> Self {
+        FieldSlots([MaybeUninit::uninit(); FIELDS_MAX])
+    }
+}
 
 /// Longest target, in bytes.
 pub(super) const TARGET_BYTES_MAX: usize = 8_192;
@@ -35,26 +49,31 @@ pub struct RequestHead<'a> {
     pub query: &'a str,
     /// The host, perhaps with a port, that the request is for. It is empty only in HTTP/1.0.
     pub authority: &'a str,
+    /// Whether the target has the authority: the peer takes this server for a proxy, perhaps.
+    pub is_absolute: bool,
     /// Whether the peer speaks HTTP/1.0; else it speaks HTTP/1.1.
     pub http_1_0: bool,
-    fields: [httparse::Header<'a>; FIELDS_MAX],
-    count: usize,
+    fields: &'a [httparse::Header<'a>],
 }
 
 impl<'a> RequestHead<'a> {
     /// Parses `text`, a complete head with its empty line.
-    pub(super) fn parse(text: &'a [u8], limits: &HttpLimits) -> Result<RequestHead<'a>, HttpError> {
+    pub(super) fn parse(
+        text: &'a [u8],
+        slots: &'a mut FieldSlots<'a>,
+        limits: &HttpLimits,
+    ) -> Result<RequestHead<'a>, HttpError> {
         super::lines::looked_at(text.len());
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let mut request = httparse::Request::new(&mut fields);
-        match request.parse(text).map_err(|error| malformed(error, text, limits))? {
+        let mut request = httparse::Request::new(&mut []);
+        let parsed = request.parse_with_uninit_headers(text, &mut slots.0);
+        match parsed.map_err(|error| malformed(error, text, limits))? {
             httparse::Status::Complete(length) if length == text.len() => {}
             _ => return Err(HttpError::MalformedHead("request line")),
         }
         let (target, http_1_0) = (request.path.unwrap_or_default(), request.version == Some(0));
         let method = Method::named(request.method.unwrap_or_default());
-        let count = request.headers.len();
-        if count > limits.headers {
+        let fields = &*request.headers;
+        if fields.len() > limits.headers {
             return Err(HttpError::TooManyHeaders(limits.headers));
         }
         if target.len() > TARGET_BYTES_MAX {
@@ -63,9 +82,14 @@ impl<'a> RequestHead<'a> {
         let method = method.filter(|it| *it != Method::Connect).ok_or(HttpError::UnknownMethod)?;
         let (authority, path, query) =
             target_parts(target, method).ok_or(HttpError::MalformedHead("target"))?;
-        let mut head = RequestHead { method, path, query, authority: "", http_1_0, fields, count };
+        let is_absolute = authority.is_some();
+        let authority = authority.unwrap_or_default();
+        let mut head =
+            RequestHead { method, path, query, authority, is_absolute, http_1_0, fields };
         let host = head.host()?;
-        head.authority = authority.unwrap_or(host);
+        if !is_absolute {
+            head.authority = host;
+        }
         Ok(head)
     }
 
@@ -82,7 +106,7 @@ impl<'a> RequestHead<'a> {
 
     /// All fields, as name and value; the value without surrounding white space.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.fields[..self.count].iter().map(|field| (field.name, field.value))
+        self.fields.iter().map(|field| (field.name, field.value))
     }
 
     /// The value of the first field with this name, ignoring case.
@@ -147,20 +171,23 @@ fn target_parts(target: &str, method: Method) -> Option<(Option<&str>, &str, &st
     if target == "*" {
         return (method == Method::Options).then_some((None, target, ""));
     }
-    let (authority, rest) = match target.split_once("://") {
-        Some((scheme, rest)) if !target.starts_with('/') => {
+    let absolute = if target.starts_with('/') { None } else { target.split_once("://") };
+    let (authority, rest) = match absolute {
+        Some((scheme, rest)) => {
             let is_ours = ["http", "https"].iter().any(|it| scheme.eq_ignore_ascii_case(it));
             let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
             (is_ours && is_authority(authority)).then_some((Some(authority), rest))?
         }
-        _ => (None, target),
+        None => (None, target),
     };
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     // An absolute form may have an empty path, which means "/".
     let path = if path.is_empty() { "/" } else { path };
     let all_are =
         |text: &str, more: &[u8]| text.bytes().all(|it| is_pchar(it) || more.contains(&it));
-    (path.starts_with('/') && all_are(path, b"/") && all_are(query, b"/?"))
+    // Apps leave more in a query than RFC 3986 allows; httparse has refused what could end it.
+    let is_query = |it: u8| it.is_ascii_graphic() && it != b'#' || !it.is_ascii();
+    (path.starts_with('/') && all_are(path, b"/") && query.bytes().all(is_query))
         .then_some((authority, path, query))
 }
 

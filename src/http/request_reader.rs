@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   state        takes                                     then
-//!   Start        a whole request, or any bytes             Complete, or Head
-//!   Head         at most one empty line, then a head       by its framing: Length, Chunked, or Complete
+//!   Start        a whole request, a head, or any bytes     Complete, Length, Chunked, or Head
+//!   Head         empty lines, then a head                  by its framing: Length, Chunked, or Complete
 //!   Length(n)    n bytes                                   Complete
 //!   Chunked      chunks and trailers                       Complete
 //!   Complete     nothing, until the request is answered    Start
@@ -24,7 +24,7 @@ use super::chunks::Chunks;
 use super::framing::Framing;
 use super::lines::{LineBuffer, looked_at};
 use super::request::is_token;
-use super::request_head::RequestHead;
+use super::request_head::{FieldSlots, RequestHead};
 use super::{HttpError, HttpLimits};
 use std::borrow::Cow;
 use std::fmt;
@@ -55,9 +55,8 @@ pub struct RequestReader {
 #[derive(Default)]
 struct PartialRequest {
     state: RequestState,
-    /// The lines of the head. The empty line before it is dropped.
+    /// The lines of the head. The empty lines before it are dropped.
     head: LineBuffer,
-    has_skipped: bool,
     body: Vec<u8>,
 }
 
@@ -73,19 +72,44 @@ enum RequestState {
 
 impl RequestReader {
     /// Handles bytes from the peer, at least one. Returns how many of them were taken, and what they mean. The others
-    /// belong to the body if the event is [`Head`](RequestEvent::Head), or to the next request.
+    /// belong to the body if the event is [`Head`](RequestEvent::Head), or to the next request. `slots` are for the fields
+    /// of the head.
     pub fn received<'a>(
         &'a mut self,
         data: &'a [u8],
+        slots: &'a mut FieldSlots<'a>,
         limits: &HttpLimits,
     ) -> (usize, RequestEvent<'a>) {
-        let whole = if self.partial.is_none() { whole(data, limits) } else { Ok(None) };
-        let found = match whole {
-            Ok(None) => self.partial.get_or_insert_default().received(data, limits),
-            Ok(Some(found)) => Ok(found),
-            Err(error) => Err(error),
-        };
-        found.unwrap_or_else(|error| (0, RequestEvent::Failed(error)))
+        self.read(data, slots, limits).unwrap_or_else(|error| (0, RequestEvent::Failed(error)))
+    }
+
+    fn read<'a>(
+        &'a mut self,
+        data: &'a [u8],
+        slots: &'a mut FieldSlots<'a>,
+        limits: &HttpLimits,
+    ) -> Result<(usize, RequestEvent<'a>), HttpError> {
+        let start = if self.partial.is_none() { empty_lines(data) } else { 0 };
+        if start == data.len() {
+            return Ok((start, RequestEvent::More));
+        }
+        if self.partial.is_none()
+            && let Some(length) = head_length(&data[start..], limits)?
+        {
+            let (text, rest) = data[start..].split_at(length);
+            let head = RequestHead::parse(text, slots, limits)?;
+            let state = RequestState::behind(&head, limits)?;
+            let (taken, left) = (start + length, state.bytes_left());
+            if let Some(body) = left.and_then(|length| rest.get(..length)) {
+                let body = Cow::Borrowed(body);
+                return Ok((taken + body.len(), RequestEvent::Done(head, body)));
+            }
+            let lines = LineBuffer { text: text.to_vec() };
+            let partial = PartialRequest { state, head: lines, ..PartialRequest::default() };
+            self.partial = Some(Box::new(partial));
+            return Ok((taken, RequestEvent::Head(head)));
+        }
+        self.partial.get_or_insert_default().received(data, slots, limits)
     }
 
     /// Drops the current request, which was answered or rejected. The next bytes begin another one.
@@ -133,26 +157,33 @@ impl fmt::Debug for RequestEvent<'_> {
     }
 }
 
-/// Returns the request at the start of `data`, if it is complete, and its length in bytes.
-fn whole<'a>(
-    data: &'a [u8],
-    limits: &HttpLimits,
-) -> Result<Option<(usize, RequestEvent<'a>)>, HttpError> {
-    let start = if data.starts_with(b"\r\n") { 2 } else { 0 };
-    let Some(end) = head_end(&data[start..], limits)? else { return Ok(None) };
-    let (text, rest) = data[start..].split_at(end);
-    let head = RequestHead::parse(text, limits)?;
-    let length = match Framing::of_request(&head, limits)? {
-        Framing::Length(length) => length,
-        Framing::Empty => 0,
-        _ => return Ok(None),
-    };
-    let Some(body) = rest.get(..length) else { return Ok(None) };
-    Ok(Some((start + end + length, RequestEvent::Done(head, Cow::Borrowed(body)))))
+impl RequestState {
+    /// The state behind a head.
+    fn behind(head: &RequestHead<'_>, limits: &HttpLimits) -> Result<RequestState, HttpError> {
+        Ok(match Framing::of_request(head, limits)? {
+            Framing::Length(length) => RequestState::Length(length),
+            Framing::Chunked => RequestState::Chunked(Chunks::default()),
+            _ => RequestState::Complete,
+        })
+    }
+
+    /// The bytes of the body that are left, if their number is known.
+    fn bytes_left(&self) -> Option<usize> {
+        match self {
+            RequestState::Length(left) => Some(*left),
+            RequestState::Complete => Some(0),
+            RequestState::Head | RequestState::Chunked(_) => None,
+        }
+    }
+}
+
+/// The length of the empty lines at the start of `data`. Some clients send one behind a body (RFC 9112, section 2.2).
+fn empty_lines(data: &[u8]) -> usize {
+    data.chunks(2).take_while(|line| line == b"\r\n").count() * 2
 }
 
 /// Returns the length of the head at the start of `data`; `None` if the head is incomplete.
-fn head_end(data: &[u8], limits: &HttpLimits) -> Result<Option<usize>, HttpError> {
+fn head_length(data: &[u8], limits: &HttpLimits) -> Result<Option<usize>, HttpError> {
     let mut start = 0;
     for at in memchr::memchr_iter(b'\n', &data[..data.len().min(limits.head_bytes)]) {
         if is_last_line(&data[start..=at])? {
@@ -184,6 +215,7 @@ impl PartialRequest {
     fn received<'a>(
         &'a mut self,
         data: &[u8],
+        slots: &'a mut FieldSlots<'a>,
         limits: &HttpLimits,
     ) -> Result<(usize, RequestEvent<'a>), HttpError> {
         let is_new = matches!(self.state, RequestState::Head);
@@ -203,12 +235,9 @@ impl PartialRequest {
         if !is_complete {
             return Ok((taken, RequestEvent::More));
         }
-        let head = RequestHead::parse(&self.head.text, limits)?;
-        self.state = match Framing::of_request(&head, limits)? {
-            Framing::Length(length) if is_new => RequestState::Length(length),
-            Framing::Chunked if is_new => RequestState::Chunked(Chunks::default()),
-            _ => RequestState::Complete,
-        };
+        let head = RequestHead::parse(&self.head.text, slots, limits)?;
+        let state = RequestState::Complete;
+        self.state = if is_new { RequestState::behind(&head, limits)? } else { state };
         Ok(match self.state {
             RequestState::Complete => {
                 (taken, RequestEvent::Done(head, Cow::Owned(mem::take(&mut self.body))))
@@ -231,9 +260,6 @@ impl PartialRequest {
             if has_ended && is_last_line(last_line(&text.text))? {
                 if text.text.len() > 2 {
                     return Ok((taken, true));
-                }
-                if mem::replace(&mut self.has_skipped, true) {
-                    return Err(HttpError::MalformedHead("request line"));
                 }
                 text.text.clear();
             }
@@ -275,13 +301,17 @@ mod tests {
         let mut seen = Vec::new();
         // What leads to a state, what comes then, and the state after it.
         for (from, before, more, after) in [
-            ("Start", "", "\r\n", "Head"),
+            ("Start", "", "\r\n", "Start"),
+            ("Start", "", "\r", "Head"),
             ("Start", "", "GET", "Head"),
             ("Start", "", &*format!("{head}\r\n"), "Complete"),
+            ("Start", "", &put, "Length(n)"),
+            ("Start", "", &chunks, "Chunked"),
             ("Head", head, "\r\n", "Complete"),
             ("Head", head, &put[head.len()..], "Length(n)"),
             ("Head", head, &chunks[head.len()..], "Chunked"),
-            ("Head", "\r\n", "\r\n", "Failed"),
+            ("Head", "\r", "\n", "Head"),
+            ("Head", head, "\n", "Failed"),
             ("Length(n)", &put, "1", "Length(n)"),
             ("Length(n)", &format!("{put}1"), "2", "Complete"),
             ("Chunked", &chunks, "1\r\nx\r\n", "Chunked"),
@@ -294,7 +324,8 @@ mod tests {
             for mut bytes in [before, more] {
                 assert!(bytes == before || now == from, "{before:?} leads to {now}");
                 while !bytes.is_empty() && now != "Failed" && now != "Complete" {
-                    let (taken, event) = reader.received(bytes.as_bytes(), &limits);
+                    let mut slots = FieldSlots::new();
+                    let (taken, event) = reader.received(bytes.as_bytes(), &mut slots, &limits);
                     let event = format!("{event:?}");
                     now = state(&reader, &event);
                     bytes = &bytes[taken..];
@@ -317,7 +348,9 @@ mod tests {
     fn an_answered_request_leaves_the_start_and_no_memory() {
         let mut reader = RequestReader::default();
         let limits = HttpLimits::default();
-        assert!(matches!(reader.received(b"GET / HT", &limits), (8, RequestEvent::More)));
+        let mut slots = FieldSlots::new();
+        let event = reader.received(b"GET / HT", &mut slots, &limits);
+        assert!(matches!(event, (8, RequestEvent::More)));
         assert!(!reader.is_idle() && reader.held_bytes() > 8 && reader.body_bytes().is_none());
         reader.answered();
         assert!(reader.is_idle() && reader.held_bytes() == 0);

@@ -27,13 +27,15 @@ export class Find {
     });
   }
 
-  // Escape clears the search and then the choice; up and down walk through the list.
+  // Escape clears the search and then the choice; up and down walk through the list; Enter chooses the first of it.
   #key(event) {
     const stops = [$('query'), ...$('found').querySelectorAll('button')];
     const at = stops.indexOf(document.activeElement), step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step && at >= 0) {
       event.preventDefault();
       stops[at + step]?.focus();
+    } else if (event.key === 'Enter' && at === 0) {
+      stops[1]?.click();
     } else if (event.key === 'Escape') {
       if ($('query').value) $('query').value = ''; else this.choose(null);
       this.search();

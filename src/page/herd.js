@@ -60,8 +60,7 @@ export class Herd {
       const same = before && status && before.status.started_s === status.started_s;
       if (status) this.#statuses.set(name, { status, before: same ? before : null });
       else this.#statuses.delete(name);
-      // Only one earlier status is kept.
-      if (same) before.before = null;
+      if (same) before.before = null; // only one earlier status is kept
     }));
     this.#show();
   }
@@ -72,7 +71,9 @@ export class Herd {
     if (name !== this.#own && !host) return null;
     const base = name === this.#own ? location.origin : `${location.protocol}//${host}`;
     const reply = await fetch(address('/status.json', {}, base), { signal: AbortSignal.timeout(POLL_MS) });
-    return reply.ok ? reply.json() : null;
+    const status = reply.ok ? await reply.json() : null;
+    // Every server that listens at an unspecified address with one port seems to be at this page's host.
+    return status?.server === name ? status : null;
   }
 
   #show() {

@@ -66,7 +66,7 @@ macro_rules! asset {
 /// The folder of all assets. `tools/page/make` writes the hash.
 macro_rules! hashed {
     () => {
-        "/assets/bd5be912f9d0/"
+        "/assets/bfd58d6ea44a/"
     };
 }
 

@@ -91,7 +91,7 @@ function tick() {
   }
   $('clients').textContent = number(clients.count);
   $('banner').hidden = state !== 'paused';
-  $('banner').textContent = refused ? 'The server wants another token: open this page with ?token=TOKEN after its address.'
+  $('banner').textContent = refused ? `The server wants ${address('/').searchParams.has('token') ? 'another' : 'a'} token: open this page with ?token=TOKEN after its address.`
     : `Paused. This is ${duration(silence / 1000)} old; trying to reach the server.`;
   find.show();
   if (++ticks % 4 === 0 && $('query').value) find.search();
@@ -105,10 +105,7 @@ function media(query, take) {
 
 map.onMove = wake;
 media('(prefers-reduced-motion: reduce)', reduced => (clients.glides = !reduced));
-media('(prefers-color-scheme: dark)', () => {
-  map.repaint();
-  herd.repaint();
-});
+media('(prefers-color-scheme: dark)', () => [map, herd].forEach(part => part.repaint()));
 document.addEventListener('visibilitychange', () => {
   enter('connecting');
   open();

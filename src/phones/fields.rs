@@ -170,8 +170,8 @@ mod tests {
         assert_eq!(post(r#"{"id":"a","lat":true,"lon":1}"#), "malformed: lat is not a number");
         assert_eq!(post("[]"), "");
         assert_eq!(
-            post(&format!("id=a&x={}", "x".repeat(70_000))),
-            "no_location: lat and lon are missing"
+            post(&format!("id=a&lat=1&lon=1&x={}", "x".repeat(70_000))),
+            "malformed: a value is longer than 65,536 bytes or nested deeper than 64 levels"
         );
     }
 }

@@ -14,7 +14,7 @@ use crate::places::{Json, NotJson};
 use std::borrow::Cow;
 use std::fmt;
 
-/// The longest part, and the longest body that is read whole, in bytes. A report has less than one kilobyte.
+/// The longest part that is read, and the longest body that is read whole, in bytes. A report has less than one kilobyte.
 pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 
 /// Why a body cannot be read. Nothing of it is quoted.
@@ -22,18 +22,22 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 pub enum Unreadable {
     /// It is not JSON, for this reason.
     NotJson(String),
-    /// It, or a part of it, is longer than [`VALUE_BYTES_MAX`].
+    /// It is longer than [`VALUE_BYTES_MAX`], or nested too deep.
     TooLong,
 }
 
 impl Unreadable {
-    /// The reason if the body is too long.
-    pub const TOO_LONG: &str = "the body or a value in it is longer than 65,536 bytes";
+    /// The reason if the body, or a part of it, is too long.
+    pub const TOO_LONG: &str =
+        "a value is longer than 65,536 bytes or nested deeper than 64 levels";
 }
 
 impl From<NotJson> for Unreadable {
-    fn from(NotJson(why): NotJson) -> Unreadable {
-        Unreadable::NotJson(why)
+    fn from(why: NotJson) -> Unreadable {
+        match why.is_too_deep() {
+            true => Unreadable::TooLong,
+            false => Unreadable::NotJson(why.0),
+        }
     }
 }
 
@@ -57,8 +61,31 @@ pub(super) fn members_of<'b, const N: usize>(
     }
 }
 
-/// A part of a body, and its key if it is a member of the outermost object. An item of a list has none.
-pub(super) type Part<'b> = (Option<Cow<'b, str>>, Json<'b>);
+/// Returns a copy of the body of an app in which serde_json can read what is not JSON, though apps send it: a byte order
+/// mark is left out, and `NaN` and `Infinity` become empty strings, which are no numbers. `None` if it has none of them.
+pub fn mended(body: &[u8]) -> Option<Vec<u8>> {
+    let words = [&b"NaN"[..], b"-Infinity", b"Infinity"];
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let has_word = words.iter().any(|word| memchr::memmem::find(text, word).is_some());
+    if !has_word || !matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) {
+        return (text.len() < body.len()).then(|| text.to_vec());
+    }
+    let (mut text, mut at, mut is_string) = (text.to_vec(), 0, false);
+    while at < text.len() {
+        let word = words.iter().find(|word| !is_string && text[at..].starts_with(word));
+        if let Some(word) = word {
+            text[at..at + word.len()].fill(b' ');
+            text[at..at + 2].fill(b'"');
+        }
+        is_string ^= word.is_none() && text[at] == b'"';
+        at += word.map_or(1 + usize::from(text[at] == b'\\'), |word| word.len());
+    }
+    Some(text)
+}
+
+/// A part of a body, and its key if it is a member of the outermost object. An item of a list has none. The value is `None`
+/// if it was skipped, because it is too long or nested too deep.
+pub(super) type Part<'b> = (Option<Cow<'b, str>>, Option<Json<'b>>);
 
 /// The position in a body.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +127,7 @@ impl JsonParts {
             if self.peek(body) != Some(b'"') {
                 return Err(self.unexpected());
             }
-            let key = self.value(body)?.text().unwrap_or_default();
+            let key = self.value(body)?.unwrap_or_default().text().unwrap_or_default();
             self.expect(body, b':')?;
             if key != self.list || !self.takes(body, b'[') {
                 return Ok(Some((Some(key), self.value(body)?)));
@@ -110,19 +137,24 @@ impl JsonParts {
         self.peek(body).map_or(Ok(None), |_| Err(self.unexpected()))
     }
 
-    /// Reads the value that comes next.
-    fn value<'b>(&mut self, body: &'b [u8]) -> Result<Json<'b>, Unreadable> {
+    /// Reads the value that comes next; `None` if it is too long or too deep, and skipped. Then its grammar is not checked.
+    fn value<'b>(&mut self, body: &'b [u8]) -> Result<Option<Json<'b>>, Unreadable> {
         self.peek(body);
         let rest = &body[self.at..];
         let window = &rest[..rest.len().min(VALUE_BYTES_MAX)];
-        match Json::prefix(window)? {
-            Some(value) => {
-                self.at += value.as_str().len();
-                Ok(value)
-            }
-            None if window.len() < rest.len() => Err(Unreadable::TooLong),
-            None => Err(self.unexpected()),
-        }
+        // A number ends where the window does.
+        let is_cut = |value: &Json<'_>| {
+            value.as_str().len() == window.len() && window.last().is_some_and(u8::is_ascii_digit)
+        };
+        let value = match Json::prefix(window).map_err(Unreadable::from) {
+            Ok(Some(value)) => Some(value).filter(|it| window.len() == rest.len() || !is_cut(it)),
+            Ok(None) if window.len() == rest.len() => return Err(self.unexpected()),
+            Ok(None) | Err(Unreadable::TooLong) => None,
+            Err(why) => return Err(why),
+        };
+        let length = value.map(|it| it.as_str().len()).or_else(|| length_of_value(rest));
+        self.at += length.ok_or_else(|| self.unexpected())?;
+        Ok(value)
     }
 
     /// Skips white space, and returns the byte after it.
@@ -149,6 +181,27 @@ impl JsonParts {
     }
 }
 
+/// The length of the value at the start of `text`, by its brackets and quotation marks alone; `None` if it does not end.
+fn length_of_value(text: &[u8]) -> Option<usize> {
+    if !matches!(text.first(), Some(b'"' | b'[' | b'{')) {
+        return text.iter().position(|byte| b",]}".contains(byte));
+    }
+    let (mut depth, mut is_string, mut at) = (0_usize, false, 0);
+    loop {
+        match text.get(at)? {
+            b'\\' => at += 1,
+            b'"' => is_string = !is_string,
+            b'[' | b'{' if !is_string => depth += 1,
+            b']' | b'}' if !is_string => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 && !is_string {
+            return Some(at);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,7 +213,8 @@ mod tests {
         let (mut parts, mut found) = (JsonParts::new("list"), Vec::new());
         while let Some(part) = parts.next(body.as_bytes())? {
             let (key, value) = part;
-            found.push((key.unwrap_or_default().into_owned(), value.as_str().to_owned()));
+            let value = value.map_or("skipped", Json::as_str);
+            found.push((key.unwrap_or_default().into_owned(), value.to_owned()));
         }
         assert_eq!(parts.at, body.len());
         Ok(found)
@@ -178,11 +232,30 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_too_long_ends_the_reading() {
+    fn what_only_some_apps_take_for_json_becomes_json() {
+        let text = |body: &str| mended(body.as_bytes()).map(|it| String::from_utf8(it).unwrap());
+        assert_eq!(text(r#"{"a":1}"#), None);
+        assert_eq!(text("id=NaN"), None);
+        assert_eq!(text("\u{feff}id=1").as_deref(), Some("id=1"));
+        let body = "\u{feff}{\"NaN\":NaN,\"\\\"Infinity\":[-Infinity,Infinity ]}";
+        let expected = "{\"NaN\":\"\" ,\"\\\"Infinity\":[\"\"       ,\"\"       ]}";
+        assert_eq!(text(body).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_or_too_deep_is_skipped() {
+        let skipped = ("".to_owned(), "skipped".to_owned());
         let long = format!("[\"{}\"]", "x".repeat(VALUE_BYTES_MAX - 2));
-        assert!(parts(&long).is_ok());
-        let long = format!("[1,\"{}\"]", "x".repeat(VALUE_BYTES_MAX - 1));
-        assert_eq!(parts(&long), Err(Unreadable::TooLong));
+        assert!(!parts(&long).unwrap().contains(&skipped));
+        let long = format!("\"\\\"{}\"", "x".repeat(VALUE_BYTES_MAX));
+        let deep = ["[".repeat(65), "]".repeat(65)].concat();
+        let number = "7".repeat(VALUE_BYTES_MAX + 1);
+        for value in [&long, &number, &format!("{{\"a\":[{long},\"]\"]}}"), &deep] {
+            let found = parts(&format!("[1, {value} ,2]")).unwrap();
+            assert_eq!((found.len(), &found[1], &*found[2].1), (3, &skipped, "2"), "{value:.20}");
+            let found = parts(&format!("{{\"a\":{value},\"list\":[3]}}")).unwrap();
+            assert_eq!((found.len(), &*found[1].1), (2, "3"));
+        }
         // A text that ends inside its last value is not JSON, however long it is.
         assert!(matches!(parts("[\"x"), Err(Unreadable::NotJson(_))));
     }

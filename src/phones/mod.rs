@@ -32,7 +32,7 @@ mod reading;
 
 pub(crate) use self::number::degrees;
 pub use draft::{Fault, PhoneReport, ReportOutcome, ReportRules, check_id};
-pub use json_parts::{Unreadable, VALUE_BYTES_MAX};
+pub use json_parts::{Unreadable, VALUE_BYTES_MAX, mended};
 pub use put::read_put;
 pub use reading::{Kept, PhoneReading, SLICE_BYTES};
 

@@ -11,10 +11,11 @@
 
 use crate::wire::calendar::posix_time;
 use crate::wire::stamp::Stamp;
+use std::borrow::Cow;
 use std::io::Write as _;
 
-/// The most digits after the point of degrees, a tenth of a nanometre. So a location has at most 39 bytes.
-const DEGREES_DECIMALS: usize = 15;
+/// The most digits after the point of degrees: no double between 0.001 and 180 needs more. A location has at most 57 bytes.
+const DEGREES_DECIMALS: usize = 24;
 
 /// The most digits after the point of a stamp.
 const STAMP_DECIMALS: usize = 9;
@@ -23,42 +24,49 @@ const STAMP_DECIMALS: usize = 9;
 const POINT_MAX: i32 = 1_000;
 
 /// A decimal number, without leading and trailing zeros.
-struct Numeral {
+struct Numeral<'t> {
     is_negative: bool,
-    whole: String,
-    fraction: String,
+    whole: Cow<'t, str>,
+    fraction: Cow<'t, str>,
 }
 
-impl Numeral {
+impl Numeral<'_> {
     /// Parses a number as JSON writes it, but also with a leading plus, and without digits on one side of the point. Moves
     /// the point to the right by `shift` digits.
-    fn parse(text: &[u8], shift: i32) -> Option<Numeral> {
+    fn parse(text: &[u8], shift: i32) -> Option<Numeral<'_>> {
         let text = str::from_utf8(text).ok()?;
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let unsigned = mantissa.strip_prefix(['+', '-']).unwrap_or(mantissa);
         let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-        let digits = [whole, fraction].concat();
-        let point = shift.checked_add(exponent.parse().ok()?)?.checked_add(whole.len() as i32)?;
-        let are_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let mut digits = whole.bytes().chain(fraction.bytes()).peekable();
+        let shift = shift.checked_add(exponent.parse().ok()?)?;
+        let point = shift.checked_add(whole.len() as i32)?;
+        let are_digits = digits.peek().is_some() && digits.all(|byte| byte.is_ascii_digit());
         if !are_digits || point.abs() > POINT_MAX {
             return None;
         }
+        let is_negative = mantissa.starts_with('-');
+        if shift == 0 {
+            // Nearly all numbers of apps: nothing is copied.
+            let whole = whole.trim_start_matches('0').into();
+            let fraction = fraction.trim_end_matches('0').into();
+            return Some(Numeral { is_negative, whole, fraction });
+        }
         let zeros = |count: i32| "0".repeat(count.max(0) as usize);
+        let digits = [whole, fraction].concat();
         let behind = zeros(point - digits.len() as i32);
         let digits = [zeros(-point), digits, behind].concat();
         let (whole, fraction) = digits.split_at(point.max(0) as usize);
-        Some(Numeral {
-            is_negative: mantissa.starts_with('-'),
-            whole: whole.trim_start_matches('0').to_owned(),
-            fraction: fraction.trim_end_matches('0').to_owned(),
-        })
+        let whole = whole.trim_start_matches('0').to_owned().into();
+        let fraction = fraction.trim_end_matches('0').to_owned().into();
+        Some(Numeral { is_negative, whole, fraction })
     }
 
     /// Appends the number without its sign, with at most this many digits after the point. Further digits are cut off.
     fn write(&self, decimals: usize, out: &mut Vec<u8>) {
         let fraction = &self.fraction[..self.fraction.len().min(decimals)];
         let fraction = fraction.trim_end_matches('0');
-        let (whole, point) = (self.whole.as_str(), if fraction.is_empty() { "" } else { "." });
+        let (whole, point) = (&*self.whole, if fraction.is_empty() { "" } else { "." });
         for part in [if whole.is_empty() { "0" } else { whole }, point, fraction] {
             out.extend_from_slice(part.as_bytes());
         }
@@ -75,7 +83,10 @@ pub(crate) enum NotDegrees {
 /// Appends the degrees of `text` with their sign, as in `-118.4451272`; nothing if they exceed `limit`.
 pub(crate) fn degrees(text: &[u8], limit: u64, out: &mut Vec<u8>) -> Result<(), NotDegrees> {
     let degrees = Numeral::parse(text, 0).ok_or(NotDegrees::NotANumber)?;
-    let whole = format!("0{}", degrees.whole).parse().unwrap_or(u64::MAX);
+    let whole = match &*degrees.whole {
+        "" => 0,
+        digits => digits.parse().unwrap_or(u64::MAX),
+    };
     if whole > limit || whole == limit && !degrees.fraction.is_empty() {
         return Err(NotDegrees::OutOfRange);
     }
@@ -169,13 +180,14 @@ mod tests {
             ("0e99", "+0"),
             ("5e-324", "+0"),
             ("-118.44652173029149", "-118.44652173029149"),
-            ("0.123456789012345", "+0.123456789012345"),
-            ("0.1234567890123454", "+0.123456789012345"),
-            ("0.1234567890123459", "+0.123456789012345"),
-            ("0.9999999999999999", "+0.999999999999999"),
-            ("179.9999999999999999", "+179.999999999999999"),
-            ("0.0000000000000019", "+0.000000000000001"),
-            ("0.00000000000000099", "+0"),
+            ("-0.12775829999999998", "-0.12775829999999998"),
+            ("0.123456789012345678901234", "+0.123456789012345678901234"),
+            ("0.1234567890123456789012344", "+0.123456789012345678901234"),
+            ("0.1234567890123456789012349", "+0.123456789012345678901234"),
+            ("0.9999999999999999999999999", "+0.999999999999999999999999"),
+            ("179.9999999999999999999999999", "+179.999999999999999999999999"),
+            ("1.9e-24", "+0.000000000000000000000001"),
+            ("9.9e-25", "+0"),
             ("+5", "+5"),
             (".5", "+0.5"),
             ("5.", "+5"),

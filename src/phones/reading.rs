@@ -61,15 +61,21 @@ impl PhoneReading {
             reading.default_id = owntracks::id_of_head(request);
         } else if request.app == App::Report {
             let is_json = matches!(request.body.trim_ascii_start().first(), Some(b'{' | b'['));
-            // A form is read in one turn, so a long one is ignored.
-            let is_form = !is_json && request.body.len() <= VALUE_BYTES_MAX;
-            let form = if is_form { request.body } else { b"" };
+            // A form is read in one turn.
+            let is_long = !is_json && request.body.len() > VALUE_BYTES_MAX;
+            let form = if is_json || is_long { b"" } else { request.body };
             let draft = fields::of_form(request.query, form);
             reading.default_id = draft.id.as_deref().map(<[u8]>::to_vec);
             if !is_json {
-                reading.keep(Ok(draft));
-                reading.end();
+                let too_long = Fault::malformed(Unreadable::TOO_LONG, "");
+                reading.keep(if is_long { Err(too_long) } else { Ok(draft) });
             }
+            reading.is_done = !is_json;
+        }
+        let of_user = request.basic_user.filter(|user| !user.is_empty()).map(<[u8]>::to_vec);
+        reading.default_id = reading.default_id.take().or(of_user);
+        if reading.is_done {
+            reading.end();
         }
         reading
     }
@@ -77,7 +83,7 @@ impl PhoneReading {
     /// Reads the next slice of `body`, the body of the request. Returns whether more follows.
     ///
     /// # Errors
-    /// The body is not JSON, or has a value that is too long. No report of it counts.
+    /// The body is not JSON, or is a single report that is too long. No report of it counts.
     pub fn read(&mut self, body: &[u8]) -> Result<bool, Unreadable> {
         if !self.is_done
             && self.parts.at == 0
@@ -92,11 +98,12 @@ impl PhoneReading {
                 break;
             }
             match self.parts.next(body)? {
-                Some((None, item)) => self.item(item),
-                Some((Some(key), item)) if self.app == App::Overland && key == "current" => {
+                Some((None, None)) => self.fault(Fault::malformed(Unreadable::TOO_LONG, "")),
+                Some((None, Some(item))) => self.item(item),
+                Some((Some(key), Some(item))) if self.app == App::Overland && key == "current" => {
                     self.item(item);
                 }
-                Some((Some(key), id)) if fields::NAMES[fields::ID].contains(&&*key) => {
+                Some((Some(key), Some(id))) if fields::NAMES[fields::ID].contains(&&*key) => {
                     self.default_id =
                         given_id(id).map(|id| id.into_owned()).or(self.default_id.take());
                 }

@@ -20,7 +20,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde_core::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_core::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 
 /// Maximum number of levels of arrays and objects: Google's replies have about ten.
@@ -33,6 +35,11 @@ pub(crate) struct NotJson(pub(crate) String);
 impl NotJson {
     fn too_deep() -> NotJson {
         NotJson(format!("nested deeper than {DEPTH_MAX} levels"))
+    }
+
+    /// Whether the text may be JSON, but is nested too deep.
+    pub(crate) fn is_too_deep(&self) -> bool {
+        *self == NotJson::too_deep()
     }
 }
 
@@ -71,15 +78,13 @@ impl<'t> Json<'t> {
         text: &'t [u8],
         names: [&str; N],
     ) -> Result<Option<[Json<'t>; N]>, NotJson> {
-        let (mut members, mut is_certain) = ([Json::default(); N], text.starts_with(b"{"));
         let json = str::from_utf8(text).unwrap_or_default();
         let mut reader = serde_json::Deserializer::from_str(json);
-        let read = reader.deserialize_any(Each(|key: &str, value| {
-            // serde_json accepts control characters in a key, but the grammar does not.
-            is_certain &= key.bytes().all(|byte| byte >= b' ');
-            put(names, &mut members, key, value);
-        }));
-        if read.and_then(|()| reader.end()).is_ok() && is_certain && !is_too_deep(json) {
+        let read = reader.deserialize_map(Wanted(names));
+        if let Ok(members) = read
+            && reader.end().is_ok()
+            && !is_too_deep(json)
+        {
             return Ok(Some(members));
         }
         let document = Json::document(text)?;
@@ -211,6 +216,55 @@ impl<'de, F: FnMut(&str, Json<'de>)> Visitor<'de> for Each<F> {
             (self.0)(&key, Json(value.get()));
         }
         Ok(())
+    }
+}
+
+/// Reads an object: the values of the members with these names, of which the last one counts. It passes over the others.
+struct Wanted<'n, const N: usize>([&'n str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for Wanted<'_, N> {
+    type Value = [Json<'de>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<[Json<'de>; N], A::Error> {
+        let mut found = [Json::default(); N];
+        while let Some(index) = members.next_key_seed(Key(&self.0))? {
+            match index {
+                Some(index) => found[index] = Json(members.next_value::<&RawValue>()?.get()),
+                None => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Reads a key: its index among these names.
+struct Key<'n>(&'n [&'n str]);
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Option<usize>, D::Error> {
+        from.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_bytes<E: Error>(self, key: &[u8]) -> Result<Option<usize>, E> {
+        // serde_json accepts control characters in a key, but the grammar does not.
+        match key.iter().all(|byte| *byte >= b' ') {
+            true => Ok(self.0.iter().position(|name| name.as_bytes() == key)),
+            false => Err(E::custom("a control character")),
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 mod replies;
 
 use self::replies::{LoggedWhatsat, NAME, ReplyQueue};
-use super::client_tls::{forbidden, inside_tls};
+use super::client_tls::{check_again, forbidden, inside_tls};
 use super::counters::Door;
 use super::member::{Cx, Member, Message, limit_closes, log_line, log_name};
 use super::pace::Pace;
@@ -115,9 +115,10 @@ impl LineProtocol<Member> for Chatserver {
         let parsed = Command::parse(line, &cx.state.command_limits);
         if self.is_certified
             && let Ok(command) = &parsed
-            && let Some(why) = forbidden(cx, command)
+            && let Some((key, value)) = forbidden(cx, command)
         {
-            self.refuse(cx, line, &why);
+            cx.core.limit_hit(key, value, 1, "commands about other ids refused");
+            self.refuse(cx, line, &"its certificate is not for this id");
             return Ok(Mode::Lines);
         }
         match parsed {
@@ -175,14 +176,16 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn message(&mut self, cx: &mut Cx<'_>, message: Message) -> Flow {
-        if matches!(message, Message::Leave) {
-            self.end(cx, Ending::Close);
-            return Ok(());
+        match message {
+            Message::Leave => self.end(cx, Ending::Close),
+            Message::CertificatesReplaced => check_again(cx, NAME),
+            message => {
+                if let Some(queue) = &mut self.queue {
+                    queue.message(&message);
+                }
+                self.write_answered(cx);
+            }
         }
-        if let Some(queue) = &mut self.queue {
-            queue.message(&message);
-        }
-        self.write_answered(cx);
         Ok(())
     }
 

@@ -10,13 +10,13 @@
 //! only DNS name. A certificate that names several ids, or none, proves no id.
 
 use super::peer_tls::{CertificateFiles, expires, untimely};
-use crate::access::{Caller, IdPattern, NoAccess, Presented, TokenFault, Tokens};
+use crate::access::{Caller, IdPattern, NoAccess, Presented, TokenFault, Tokens, sha256};
 use crate::config::{ClientTlsSettings, Diagnostic, NamedFile, PresentsCertificate, Topology};
 use crate::files;
 use crate::http::percent_decode;
 use crate::net::tls::cert_info::CertInfo;
 use crate::net::tls::clients::ClientPorts;
-use crate::net::tls::mutual::subject_names;
+use crate::net::tls::mutual::{Credentials, subject_names};
 use herd_reactor::UnixNanos;
 use std::time::Duration;
 
@@ -40,6 +40,10 @@ pub struct ClientTls {
     files: CertificateFiles,
     pub(super) ports: ClientPorts,
     own: CertInfo,
+    /// The DNS names in the certificate.
+    pub(super) names: Vec<String>,
+    /// The hash of the certificate, the authorities and the revocation lists.
+    sha256: [u8; 32],
     /// The mode of the key's file.
     key_mode: u32,
 }
@@ -69,13 +73,18 @@ impl ClientAccess {
         if faults.is_empty() { Ok(access) } else { Err(faults) }
     }
 
-    /// Adopts what `new` has. Only a restart switches TLS on or off.
-    pub(super) fn replace_by(&mut self, new: ClientAccess) {
-        let tls = match (self.tls.take(), new.tls) {
-            (Some(_), Some(new)) => Some(new),
-            (old, _) => old,
+    /// Adopts what `new` has. Only a restart switches TLS on or off. Returns whether the certificate, the authorities
+    /// or the revocation lists are others.
+    pub(super) fn replace_by(&mut self, new: ClientAccess) -> bool {
+        let (tls, is_other) = match (self.tls.take(), new.tls) {
+            (Some(old), Some(new)) => {
+                let is_other = old.sha256 != new.sha256;
+                (Some(new), is_other)
+            }
+            (old, _) => (old, false),
         };
         *self = ClientAccess { tls, ..new };
+        is_other
     }
 
     /// Warnings about the files at `wall`: secrets that others can read, and a certificate that expires soon.
@@ -124,13 +133,18 @@ impl ClientTls {
         let presents = settings.certificates;
         let (credentials, key_mode) = files.read(presents != PresentsCertificate::None)?;
         let own = files.own(&credentials.chain[0])?;
+        let Credentials { authorities, chain, crls, .. } = &credentials;
+        let (_, names) = subject_names(&chain[0]);
+        let certificates = chain.iter().chain(authorities).map(|it| &it[..]);
+        let all: Vec<_> = certificates.chain(crls.iter().map(|it| it.as_ref())).collect();
+        let sha256 = sha256(&all.concat());
         if own.left(wall).is_zero() || wall.0 / 1_000_000_000 < own.not_before {
             let renew = "renew it, and copy certificate and key here";
             return Err(files.dated(untimely(&own, &own, wall, renew)));
         }
         let ports = ClientPorts::new(credentials, presents == PresentsCertificate::Required)
             .map_err(|why| files.unusable(&why))?;
-        Ok(ClientTls { settings: settings.clone(), files, ports, own, key_mode })
+        Ok(ClientTls { settings: settings.clone(), files, ports, own, names, sha256, key_mode })
     }
 
     /// The time until the certificate expires; 0 if it has.
@@ -138,8 +152,16 @@ impl ClientTls {
         self.own.left(wall)
     }
 
+    /// Whether the certificates `shown` are none, but one is required: a reload has changed that.
+    pub(super) fn lacks(&self, shown: &[Vec<u8>]) -> bool {
+        self.settings.certificates == PresentsCertificate::Required && shown.is_empty()
+    }
+
     /// Returns what a client may do that presented the valid certificates `shown`, perhaps none.
     pub(super) fn caller(&self, shown: &[Vec<u8>]) -> Caller {
+        if self.lacks(shown) {
+            return Caller::new(Vec::new(), Vec::new());
+        }
         let ClientTlsSettings { own_id_only, ask_own_only, .. } = self.settings;
         let allowed = |is_limited| match is_limited {
             true => certified_id(shown).iter().map(|id| IdPattern::exactly(id)).collect(),

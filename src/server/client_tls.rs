@@ -8,11 +8,11 @@
 //! | handshake | with the connection | `client_tls_ms`, `client_tls_bytes`, or `client_tls_handshakes` newer ones | close |
 //! | the inner protocol's | with the end of the handshake | as on the plain port | |
 
-use super::member::{Cx, Member};
+use super::member::{Cx, Member, log_name};
 use crate::net::tls::HandshakeLimit;
 use crate::net::tls::clients::PortSpeaks;
 use crate::wire::command::Command;
-use herd_reactor::Protocol;
+use herd_reactor::{CloseReason, Protocol, Transport};
 
 /// Makes the protocol of a connection that speaks TLS with `build`, which counts it. Returns `None` if the connection is
 /// turned away.
@@ -33,17 +33,37 @@ pub(super) fn inside_tls<P: Protocol<Member> + 'static>(
     Some(Box::new(accepted.around(inner)))
 }
 
-/// Returns why the client's certificate does not allow `command` by the settings `own_id_only` and `ask`, if it does not.
+/// Closes the connection of a client whose certificate a reload has made invalid.
+pub(super) fn check_again(cx: &mut Cx<'_>, protocol: &'static str) {
+    let shown = cx.transport().map_or(&[][..], Transport::peer_certificates);
+    let tls = cx.state.access.tls.as_ref();
+    let why = tls.and_then(|tls| tls.ports.distrust(shown, cx.core.wall()));
+    if let Some(why) = why {
+        log::warn!("{}: its certificate is no longer valid: {why}", log_name(protocol, cx.id));
+        let why = "its certificate is no longer valid".into();
+        cx.core.abort_because(cx.id, CloseReason::ProtocolFailed(why));
+    }
+}
+
+/// Returns the key and the value that forbid `command` to the client, because its certificate is for another id.
 #[cold]
-pub(super) fn forbidden(cx: &Cx<'_>, command: &Command<'_>) -> Option<&'static str> {
-    let tls = cx.state.access.tls.as_ref().filter(|tls| tls.is_limited())?;
-    let caller = tls.caller(cx.transport()?.peer_certificates());
+pub(super) fn forbidden(
+    cx: &Cx<'_>,
+    command: &Command<'_>,
+) -> Option<(&'static str, &'static str)> {
+    let tls = cx.state.access.tls.as_ref()?;
+    let shown = cx.transport()?.peer_certificates();
+    if tls.lacks(shown) {
+        return Some(("certificates", "\"required\""));
+    }
+    if !tls.is_limited() {
+        return None;
+    }
+    let caller = tls.caller(shown);
     match command {
-        Command::Iamat(iamat) if !caller.may_write(iamat.client) => {
-            Some("its certificate is not for this id, and own_id_only is set")
-        }
+        Command::Iamat(iamat) if !caller.may_write(iamat.client) => Some(("own_id_only", "true")),
         Command::Whatsat(whatsat) if !caller.may_read_id(whatsat.client) => {
-            Some("its certificate is not for this id, and ask = \"own\" is set")
+            Some(("ask", "\"own\""))
         }
         _ => None,
     }

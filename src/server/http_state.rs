@@ -3,7 +3,7 @@
 //! In: the topology, and what the connections note here. Out: the host names for which this server answers, the Date of
 //! an answer, and numbers for the status. It knows no connection and no request.
 
-use crate::config::{DialAddr, Server, Topology};
+use crate::config::{DialAddr, Server, Topology, certificate_name};
 use herd_reactor::{ConnId, UnixNanos};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 /// What all connections of the HTTP port share.
 #[derive(Debug, Default)]
 pub(super) struct HttpState {
-    /// The host names in the server's `client` and `peer`. A Host may name them, as it may those of `[http] hosts`.
+    /// The host names that a Host may have besides those of `[http] hosts`: NAME, NAME.HERD, and the host names in the
+    /// server's `client` and `peer`.
     pub(super) hosts: Vec<String>,
     /// The origins of the herd's own pages.
     pub(super) origins: Vec<String>,
@@ -36,13 +37,19 @@ impl HttpState {
     /// The state of the server `server` of `topology`.
     pub(super) fn new(topology: &Topology, server: &Server) -> HttpState {
         let mut port = HttpState::default();
-        port.configure(topology, server);
+        port.configure(topology, server, &topology.herd, topology.http.tls);
         port
     }
 
-    /// Adopts a new configuration.
-    pub(super) fn configure(&mut self, topology: &Topology, server: &Server) {
-        let scheme = if topology.http.tls { "https" } else { "http" };
+    /// Adopts a new configuration. Only a restart changes the name of the `herd`, and whether the HTTP ports speak `tls`.
+    pub(super) fn configure(
+        &mut self,
+        topology: &Topology,
+        server: &Server,
+        herd: &str,
+        tls: bool,
+    ) {
+        let scheme = if tls { "https" } else { "http" };
         let pages = topology.servers.iter().filter_map(|server| server.http);
         self.origins = pages.map(|address| format!("{scheme}://{address}")).collect();
         let all = topology.servers.iter();
@@ -51,7 +58,10 @@ impl HttpState {
             DialAddr::Ip(_) => None,
             DialAddr::Name { host, .. } => Some(host.trim_end_matches('.').to_ascii_lowercase()),
         };
-        self.hosts = [&server.client, &server.peer].into_iter().filter_map(name).collect();
+        let full = certificate_name(&server.name, herd);
+        let named = [&server.name, &full].map(|it| it.to_ascii_lowercase());
+        let dialled = [&server.client, &server.peer].into_iter().filter_map(name);
+        self.hosts = dialled.chain(named).collect();
     }
 
     /// The number of answers so far, by the path of the route and the status.

@@ -129,6 +129,8 @@ pub enum Message {
     Released(Batch),
     /// The server ends soon: a client's connection ends after its last reply, and a link tells its neighbour.
     Leave,
+    /// Certificates for clients were replaced or revoked, for a client's connection that presented one.
+    CertificatesReplaced,
     /// The next slice of long work may be done, for a connection that posted this to itself.
     NextSlice,
 }

@@ -279,8 +279,14 @@ metrics! {
     "total_body_bytes";
     /// HTTP connections closed because the head of a request did not arrive within head_ms.
     "head_ms";
-    /// HTTP connections closed because the body of a request did not arrive within body_ms, or arrived at less than 500 bytes a second.
+    /// HTTP connections closed because the body of a request did not arrive within body_ms, or arrived at less than 500 bytes a second behind its first 16 KiB.
     "body_ms";
+    /// Commands refused because certificates is "required" since a reload, and the client presented none.
+    "certificates";
+    /// Commands refused because own_id_only is set, and the client's certificate is for another id.
+    "own_id_only";
+    /// Commands refused because ask is "own", and the client's certificate is for another id.
+    "ask";
     /// Connections to the peer port turned away because CALLERS_MAX is reached.
     "CALLERS_MAX";
     /// Connections to the status socket turned away because ASKERS_MAX is reached.

@@ -24,7 +24,8 @@ use crate::config::{Acknowledge, Change, HttpSettings, Topology};
 use crate::log::{self as log_file, OpenLog, plural};
 use crate::net::dns::{DnsClient, DnsOptions};
 use crate::replication::neighbours::EVER_MAX;
-use herd_reactor::Core;
+use herd_reactor::{ConnId, Core};
+use std::time::Duration;
 
 impl Member {
     /// Reloads the configuration on SIGHUP, or stops if the signal came because the terminal was closed.
@@ -101,6 +102,7 @@ impl Member {
         self.limits = topology.limits.clone();
         self.command_limits = command_limits(&self.limits);
         self.http = HttpSettings { tls: self.http.tls, ..topology.http.clone() };
+        self.http_port.configure(&topology, &self.server, &self.herd_name, self.http.tls);
         // A token may have been withdrawn. The streams of all others begin again, with what they have missed.
         self.end_streams(core);
         self.clients_max = clients_max(&self.limits, connections_max);
@@ -123,7 +125,18 @@ impl Member {
             }
             self.use_certificates(core);
         }
-        self.access.replace_by(access);
+        if self.access.replace_by(access) {
+            let days = self.access.tls.as_ref().map_or(Duration::ZERO, |tls| tls.left(core.wall()));
+            let days = plural((days.as_secs() / 86_400) as usize, "day");
+            let what =
+                format!("certificates or revocation lists for clients replaced, {days} left");
+            self.config.changes.push(what);
+            let has_shown = |id: &ConnId| {
+                core.transport(*id).is_some_and(|it| !it.peer_certificates().is_empty())
+            };
+            let shown: Vec<_> = core.connection_ids().into_iter().filter(has_shown).collect();
+            shown.into_iter().for_each(|id| core.post(id, Message::CertificatesReplaced));
+        }
         log_warnings(&self.access.warnings(core.wall()));
         self.use_neighbours(core, &topology);
         if self.backoff() != dialled_before {

@@ -8,7 +8,7 @@
 
 use super::counters::Door;
 use super::member::Member;
-use crate::config::{Limits, Seconds};
+use crate::config::Seconds;
 use crate::phones::ReportOutcome;
 use crate::table::{MergeOutcome, ReportOrigin};
 use crate::wire::command::Iamat;
@@ -46,7 +46,7 @@ impl Member {
         self.set_window(core.wall());
         if is_too_far_ahead(iamat.stamp, received, self.limits.max_future) {
             self.count_report(door, MergeOutcome::Ahead);
-            return Err(is_early(&self.limits, core));
+            return Err(self.note_early(core));
         }
         if let Some(persist) = self.persist.as_ref().filter(|it| !it.journal.is_sound()) {
             persist.report_refused(core);
@@ -77,7 +77,7 @@ impl Member {
                 core.limit_hit("expire_after_s", max, 1, REPORTS_REFUSED);
                 return Err(ReportOutcome::Late);
             }
-            (_, MergeOutcome::Ahead) => return Err(is_early(&self.limits, core)),
+            (_, MergeOutcome::Ahead) => return Err(self.note_early(core)),
             _ => {}
         }
         Ok(outcome)
@@ -89,18 +89,18 @@ impl Member {
             self.counters.report(door, outcome);
         }
     }
-}
 
-/// Logs that a report is stamped too far ahead. The log names the smaller of the two limits.
-fn is_early(limits: &Limits, core: &mut Core<Member>) -> ReportOutcome {
-    let max_future = limits.max_future.map_or(u128::MAX, |max| max.as_millis());
-    match limits.ahead_max {
-        Some(Seconds(max)) if u128::from(max) * 1_000 < max_future => {
-            core.limit_hit("ahead_max_s", max, 1, REPORTS_REFUSED);
+    /// Counts and logs a report that is stamped too far ahead. The log names the smaller of the two limits.
+    pub(super) fn note_early(&self, core: &mut Core<Member>) -> ReportOutcome {
+        let max_future = self.limits.max_future.map_or(u128::MAX, |max| max.as_millis());
+        match self.limits.ahead_max {
+            Some(Seconds(max)) if u128::from(max) * 1_000 < max_future => {
+                core.limit_hit("ahead_max_s", max, 1, REPORTS_REFUSED);
+            }
+            _ => core.limit_hit("max_future_ms", max_future, 1, REPORTS_REFUSED),
         }
-        _ => core.limit_hit("max_future_ms", max_future, 1, REPORTS_REFUSED),
+        ReportOutcome::Early
     }
-    ReportOutcome::Early
 }
 
 /// Whether `stamp` is more than `max_future` ahead of `received`. A stamp far in the future would beat all honest

@@ -137,6 +137,10 @@ const promises = {
     assert.equal(await page.evaluate(() => document.activeElement.id), 'query');
     await page.keyboard.type('joe');
     await becomes(page, '#found bdi', 'joe/phone');
+    await page.keyboard.press('Enter');
+    await becomes(page, '#client-id', 'joe/phone');
+    await page.click('#close');
+    await page.focus('#query');
     await page.keyboard.press('ArrowDown');
     await page.keyboard.press('Enter');
     await becomes(page, '#client-id', 'joe/phone');
@@ -168,6 +172,15 @@ const promises = {
     const snapshot = (await page.locator('body').ariaSnapshot()).replace(JSON.stringify(name), '"the herd\'s name"').replaceAll(/(< )?\d[\d,.]*( (s|min|ms)\b)?/g, '#').replaceAll('"#"', '#') + '\n';
     if (process.env.UPDATE_EXPECTED === '1') writeFileSync(EXPECTED, snapshot);
     assert.equal(snapshot, readFileSync(EXPECTED, 'utf8'));
+  },
+
+  async 'a status of another server than the one that was asked is no answer'(page) {
+    const other = await (await fetch(`${herd.urls.Welsh}/status.json`)).text();
+    const mistake = route => route.fulfill({ contentType: 'application/json', headers: { 'Access-Control-Allow-Origin': '*' }, body: other });
+    await page.route(`${herd.urls.Parker}/status.json*`, mistake);
+    await page.waitForFunction(() => /no answer from Parker$/.test(document.getElementById('graph').getAttribute('aria-label')));
+    await page.unroute(`${herd.urls.Parker}/status.json*`, mistake);
+    await page.waitForFunction(() => !/no answer/.test(document.getElementById('graph').getAttribute('aria-label')));
   },
 
   async 'a server that is killed turns its links red, and back'(page) {
@@ -205,8 +218,11 @@ const promises = {
     const refuse = route => route.fulfill({ status: 401 });
     await page.route(/v1.events|status.json/, refuse);
     await page.reload();
+    await becomes(page, '#banner', /^The server wants a token/);
+    await page.goto(`${herd.urls.Alford}/?token=wrong`);
     await becomes(page, '#banner', /^The server wants another token/);
     await page.unroute(/v1.events|status.json/, refuse);
+    await page.goto(herd.urls.Alford);
     await becomes(page, '#state', 'live');
   },
 
@@ -269,6 +285,20 @@ const promises = {
     const [map, panel] = await Promise.all(['main', 'aside'].map(name => page.locator(name).boundingBox()));
     assert(panel.y >= map.y + map.height && map.width === 390, 'the panel is under the map');
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390, 'nothing is wider than the screen');
+    // The open client covers the zoom buttons and the scale, and is not covered by them.
+    await page.setViewportSize({ width: 390, height: 400 });
+    await page.fill('#query', 'joe/');
+    await page.press('#query', 'Enter');
+    await page.click('#ask');
+    await becomes(page, '#near-state', /^Within/);
+    const over = await page.evaluate(() => ['zoom', 'scale'].map(id => {
+      const [one, find] = [id, 'find'].map(id => document.getElementById(id));
+      const [a, b] = [one, find].map(element => element.getBoundingClientRect());
+      one.style.pointerEvents = 'auto';
+      const [x, y] = [(Math.max(a.left, b.left) + Math.min(a.right, b.right)) / 2, (a.top + Math.min(a.bottom, b.bottom)) / 2];
+      return a.top < b.bottom && find.contains(document.elementFromPoint(x, y));
+    }));
+    assert.deepEqual(over, [true, true]);
     await page.emulateMedia({ colorScheme: 'light' });
     await page.waitForFunction(() => document.getElementById('land').getContext('2d').getImageData(5, 5, 1, 1).data[0] > 200);
     await page.context().close();

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TlsArgs {
-    /// Speak TLS; of a server of the topology, use the port client_tls
+    /// Speak TLS, to the port client_tls of a server of the topology; --ca, --cert, --key and --server-name imply it
     #[arg(long, global = true)]
     tls: bool,
     /// The authorities to trust, in PEM [default: those that browsers trust]
@@ -30,7 +30,7 @@ pub(super) struct TlsArgs {
     /// The key of --cert, in PEM
     #[arg(long, global = true, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// The name that the server's certificate must have [default: HOST; of a server of the topology, NAME.HERD]
+    /// The name that the server's certificate must have [default: HOST, or NAME.HERD for a server of the topology]
     #[arg(long, global = true, value_name = "NAME")]
     server_name: Option<String>,
 }
@@ -105,7 +105,7 @@ pub(super) fn hint(error: &io::Error) -> &'static str {
         Some(Error::AlertReceived(Alert::CertificateRequired | Alert::HandshakeFailure)) => {
             "; show a certificate with --cert and --key"
         }
-        Some(Error::AlertReceived(_)) => "; the server's log has the reason, at level debug",
+        Some(Error::AlertReceived(_)) => "; the server's log has the reason",
         Some(Error::InvalidMessage(_)) => "; does this port speak TLS?",
         _ => "",
     }

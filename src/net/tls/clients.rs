@@ -36,6 +36,7 @@ pub enum PortSpeaks {
 pub struct ClientPorts {
     lines: Arc<ServerConfig>,
     http: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
     clock: Arc<LoopClock>,
 }
 
@@ -58,7 +59,9 @@ impl ClientPorts {
         };
         let config = ServerConfig::builder_with_details(provider, clock.clone())
             .with_protocol_versions(&[&TLS12, &TLS13])
-            .and_then(|it| it.with_client_cert_verifier(verifier).with_single_cert(chain, key));
+            .and_then(|it| {
+                it.with_client_cert_verifier(verifier.clone()).with_single_cert(chain, key)
+            });
         let mut config = config.map_err(CredentialError::Key)?;
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -67,7 +70,19 @@ impl ClientPorts {
             config.alpn_protocols = vec![name.to_vec()];
             Arc::new(config)
         };
-        Ok(ClientPorts { lines: speaking(b"herd"), http: speaking(b"http/1.1"), clock })
+        Ok(ClientPorts { lines: speaking(b"herd"), http: speaking(b"http/1.1"), verifier, clock })
+    }
+
+    /// Returns why the certificates that a client presented are not accepted any more, if they are not. Where no client is
+    /// asked for one, none is rejected.
+    pub fn distrust(&self, shown: &[Vec<u8>], wall: UnixNanos) -> Option<rustls::Error> {
+        if !self.verifier.offer_client_auth() {
+            return None;
+        }
+        let mut chain = shown.iter().map(|der| CertificateDer::from(&der[..]));
+        let leaf = chain.next()?;
+        let others: Vec<_> = chain.collect();
+        self.verifier.verify_client_cert(&leaf, &others, unix_time(wall)).err()
     }
 
     /// Makes the server's side of an accepted connection, whose protocol is not chosen yet.

@@ -2,7 +2,6 @@
 //!
 //! In: the text of the parameter `bbox`, decoded: west, south, east, north in degrees, as in RFC 7946. Out: whether a
 //! location is inside. The edges belong to the box. If west is greater than east, the box crosses the antimeridian.
-//! If south is greater than north, it contains nothing.
 
 use std::fmt;
 
@@ -16,14 +15,16 @@ pub(super) struct BoundingBox {
 }
 
 impl BoundingBox {
-    /// Parses `W,S,E,N`. `None` if `text` is anything but four numbers, or if a number is out of range.
+    /// Parses `W,S,E,N`. `None` if `text` is anything but four numbers, if a number is out of range, or if south is greater
+    /// than north.
     pub(super) fn parse(text: &[u8]) -> Option<BoundingBox> {
         let numbers = str::from_utf8(text).ok()?.split(',').map(str::parse);
         let numbers: Vec<f64> = numbers.collect::<Result<_, _>>().ok()?;
         let &[west, south, east, north] = &numbers[..] else { return None };
         // NaN is not within any limit.
         let is_valid = [west, east].iter().all(|number| number.abs() <= 180.0)
-            && [south, north].iter().all(|number| number.abs() <= 90.0);
+            && [south, north].iter().all(|number| number.abs() <= 90.0)
+            && south <= north;
         is_valid.then_some(BoundingBox { west, south, east, north })
     }
 
@@ -72,8 +73,8 @@ mod tests {
         }
         let world = BoundingBox::parse(b"-180,-90,180,90").unwrap();
         assert!(world.contains((-90.0, 180.0)) && world.contains((0.0, 0.0)));
-        let upside_down = BoundingBox::parse(b"-180,10,180,-10").unwrap();
-        assert!(!upside_down.contains((0.0, 0.0)) && !upside_down.contains((10.0, 0.0)));
+        let line = BoundingBox::parse(b"-180,10,180,10").unwrap();
+        assert!(line.contains((10.0, 0.0)) && !line.contains((10.1, 0.0)));
     }
 
     #[test]
@@ -94,6 +95,7 @@ mod tests {
             "1, 2,3,4",
             "[1,2,3,4]",
             "1e400,0,0,0",
+            "-180,10,180,-10",
         ] {
             assert_eq!(BoundingBox::parse(text.as_bytes()), None, "{text}");
         }

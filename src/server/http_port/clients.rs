@@ -11,6 +11,7 @@
 //! A list is made in slices: the first ones add the lines of changed clients to the digest, the others visit slots. All
 //! requests with long work take turns (`slices.rs`), so that their slices together take at most a millisecond of a turn.
 
+use super::NAME;
 use super::bounding_box::BoundingBox;
 use super::conditional::{etag, is_known, known_etags, not_modified, tagged};
 use super::exchange::{AnswerStep, Ask, HttpAnswer, PendingAnswer};
@@ -18,7 +19,7 @@ use super::feature::{self, GEO_JSON};
 use super::parameters::{count, parsed};
 use super::slices::{begin_slices, end_slices, slice_done};
 use crate::http::HttpReply;
-use crate::server::member::{Cx, Member, Message};
+use crate::server::member::{Cx, Member, Message, log_name};
 use crate::wire::report::Report;
 use twox_hash::XxHash3_64;
 
@@ -57,7 +58,8 @@ pub(super) fn list(cx: &mut Cx<'_>, ask: &mut Ask<'_>) -> HttpAnswer {
         Err(reply) => return reply.into(),
     };
     if cx.state.http_port.lists >= LISTS_MAX {
-        cx.core.limit_hit("LISTS_MAX", LISTS_MAX, 1, "lists of clients refused");
+        let value = format_args!("{LISTS_MAX}, reached by {}", log_name(NAME, cx.id));
+        cx.core.limit_hit("LISTS_MAX", value, 1, "lists of clients refused");
         let reply = HttpReply::problem(503, "too many lists are being made", None);
         return reply.with("Retry-After: 1").into();
     }
@@ -80,7 +82,8 @@ struct ListQuery {
 
 impl ListQuery {
     fn parse(query: &str) -> Result<ListQuery, HttpReply> {
-        const BBOX: &str = "four numbers, west,south,east,north, in degrees";
+        const BBOX: &str =
+            "four numbers, west,south,east,north, in degrees, with south at most north";
         let bbox = parsed(query, "bbox", BBOX, BoundingBox::parse)?;
         let limit =
             parsed(query, "limit", "a number from 1 to 1000", |text| count(text, LIMIT_MAX))?;

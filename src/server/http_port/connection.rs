@@ -7,7 +7,7 @@
 //! |---|---|---|---|
 //! | Idle | with the connection, and with each answer | `keep_alive_ms` | close |
 //! | Head | with the first byte of a request that does not arrive whole | `head_ms` | 408, close |
-//! | Body | with the end of its head | `body_ms`, or when less than [`BODY_BYTES_PER_SECOND`] arrive | 408, close |
+//! | Body | with the end of its head | `body_ms`, or, behind [`SMALL_BODY_BYTES`], when less than [`BODY_BYTES_PER_SECOND`] arrive | 408, close |
 //! | Answering | with a request whose answer waits | | Idle |
 //! | Closing | with the last answer | the reactor's limits | |
 //!
@@ -21,19 +21,25 @@ use super::delayed;
 use super::exchange::{AnswerStep, Ask, HttpAnswer, PendingAnswer};
 use super::routes::{self, Admitted, PageOrigin, ROUTES};
 use crate::http::{
-    HttpError, HttpLimits, HttpReply, Method, ReplyPart, RequestEvent, RequestHead, RequestReader,
+    FieldSlots, HttpError, HttpLimits, HttpReply, Method, ReplyPart, RequestEvent, RequestHead,
+    RequestReader,
 };
 use crate::log::Direction;
+use crate::server::client_tls::check_again;
 use crate::server::counters::Door;
 use crate::server::member::{Cx, Member, Message, limit_closes, log_line, log_name};
 use herd_reactor::{CloseReason, Flow, Moment, Protocol, TimerId, Transport};
 use std::borrow::Cow;
+use std::fmt;
 use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A body must arrive at least at this rate, on average over [`RATE_PERIOD`].
 const BODY_BYTES_PER_SECOND: u32 = 500;
+
+/// A body is not checked for its rate before this many bytes have arrived: a report from a bad network is shorter.
+const SMALL_BODY_BYTES: u32 = 16 * 1024;
 
 /// How often the rate of a body is checked.
 const RATE_PERIOD: Duration = Duration::from_secs(5);
@@ -51,8 +57,10 @@ pub(super) struct HttpConnection {
     state: ConnectionState,
     /// Whether its address was counted when it connected.
     is_counted: bool,
-    /// Whether the connection ends after the next answer: the peer has half-closed it, or the server stops.
+    /// Whether the connection ends after the next answer, because the server stops.
     leaves: bool,
+    /// Whether the peer has half-closed it: it ends when everything that was received is answered.
+    is_half_closed: bool,
     /// The bytes of the body at the last check of its rate.
     body_seen: u32,
     /// The memory of its unfinished request, as it is counted for all connections.
@@ -106,6 +114,7 @@ impl Protocol<Member> for HttpConnection {
             Some(exchange) if exchange.is_stream => {}
             _ => {
                 self.kept.extend_from_slice(data);
+                self.note_memory(cx);
                 if self.kept.len() >= cx.state.http.head_bytes {
                     cx.pause_producing();
                 }
@@ -115,13 +124,11 @@ impl Protocol<Member> for HttpConnection {
     }
 
     fn read_connection_lost(&mut self, cx: &mut Cx<'_>) -> Flow {
-        self.leaves = true;
+        self.is_half_closed = true;
         match &self.exchange {
-            // The answer is still sent.
-            Some(exchange) if !exchange.is_stream => {}
             // A follower is gone.
-            Some(_) => self.step(cx, |_, _| AnswerStep::End),
-            None => cx.lose_connection(),
+            Some(exchange) if exchange.is_stream => self.step(cx, |_, _| AnswerStep::End),
+            _ => self.end_if_answered(cx),
         }
         Ok(())
     }
@@ -137,10 +144,11 @@ impl Protocol<Member> for HttpConnection {
     }
 
     fn message(&mut self, cx: &mut Cx<'_>, message: Message) -> Flow {
-        if let Message::Leave = message {
-            return self.shutting_down(cx);
+        match message {
+            Message::Leave => return self.shutting_down(cx),
+            Message::CertificatesReplaced => check_again(cx, NAME),
+            message => self.step(cx, |waiting, cx| waiting.message(cx, &message)),
         }
-        self.step(cx, |waiting, cx| waiting.message(cx, &message));
         Ok(())
     }
 
@@ -194,6 +202,7 @@ impl HttpConnection {
             state: Idle,
             is_counted,
             leaves: false,
+            is_half_closed: false,
             body_seen: 0,
             held_bytes: 0,
         })
@@ -206,12 +215,16 @@ impl HttpConnection {
         let (head_bytes, body_bytes) = (http.head_bytes, http.body_bytes);
         let limits = HttpLimits { head_bytes, body_bytes, ..HttpLimits::default() };
         while !rest.is_empty() && self.may_read(cx) {
-            let (taken, event) = self.reader.received(rest, &limits);
+            let mut slots = FieldSlots::new();
+            let (taken, event) = self.reader.received(rest, &mut slots, &limits);
             rest = &rest[taken..];
             match event {
                 RequestEvent::More => {}
                 RequestEvent::Head(head) => match check(cx, &head) {
-                    (terms, Err(reply)) => self.write(cx, &reply.closing(), terms),
+                    (terms, Err(reply)) => {
+                        let answer = rejection(cx, &terms, reply.closing());
+                        self.answer(cx, answer, terms, 0);
+                    }
                     _ if rest.is_empty() && !head.http_1_0 && head.get("Expect").is_some() => {
                         cx.write(b"HTTP/1.1 100 Continue\r\n\r\n");
                     }
@@ -232,6 +245,14 @@ impl HttpConnection {
         }
         self.note_memory(cx);
         self.note_state(cx, has_answered);
+        self.end_if_answered(cx);
+    }
+
+    /// Ends a connection that the peer has half-closed, if nothing is left to be answered.
+    fn end_if_answered(&mut self, cx: &mut Cx<'_>) {
+        if self.is_half_closed && self.exchange.is_none() && self.kept.is_empty() {
+            cx.lose_connection();
+        }
     }
 
     /// Whether the next request may be read now.
@@ -283,17 +304,17 @@ impl HttpConnection {
 
     /// The peer does not speak HTTP, or exceeds a limit.
     fn failed(&mut self, cx: &mut Cx<'_>, error: HttpError) {
-        log::debug!("{}: {error}", log_name(NAME, cx.id));
+        log::info!("{}: rejected: {error}", log_name(NAME, cx.id));
         match error {
             HttpError::HeadTooLong(most) => self.limit_hit(cx, "head_bytes", most),
             HttpError::BodyTooLong(most) => self.limit_hit(cx, "body_bytes", most),
             _ => {}
         }
-        self.fail(cx, error.status(), &error.to_string());
+        self.fail(cx, error.status(), &error.to_string().replacen("the peer", "the client", 1));
     }
 
-    fn limit_hit(&self, cx: &mut Cx<'_>, key: &'static str, most: usize) {
-        limit_closes(cx.core, key, &most, &log_name(NAME, cx.id));
+    fn limit_hit(&self, cx: &mut Cx<'_>, key: &'static str, value: impl fmt::Display) {
+        limit_closes(cx.core, key, &value, &log_name(NAME, cx.id));
     }
 
     /// Answers something that is not a request, and ends the connection.
@@ -330,7 +351,8 @@ impl HttpConnection {
     /// Counts the memory of the unfinished request, and rejects it if all unfinished requests take too much.
     fn note_memory(&mut self, cx: &mut Cx<'_>) {
         let in_use = self.exchange.as_ref().map_or(0, |exchange| exchange.body_bytes);
-        let (now, before) = ((self.reader.held_bytes() + in_use) as u32, self.held_bytes);
+        let held = self.reader.held_bytes() + in_use + self.kept.capacity();
+        let (now, before) = (held as u32, self.held_bytes);
         let (all, most) = (&mut cx.state.http_port.held_bytes, cx.state.http.total_body_bytes);
         *all = *all - before as usize + now as usize;
         let is_too_much = now > before && *all > most && self.exchange.is_none();
@@ -376,7 +398,7 @@ impl HttpConnection {
         };
         let seen = self.reader.body_bytes().unwrap_or_default() as u32;
         let least = BODY_BYTES_PER_SECOND * RATE_PERIOD.as_secs() as u32;
-        let is_slow = passed >= RATE_PERIOD && seen - self.body_seen < least;
+        let is_slow = seen >= SMALL_BODY_BYTES && seen - self.body_seen < least;
         self.body_seen = seen;
         let next = match (self.state, limit.saturating_sub(passed)) {
             (Answering | Closing, _) => limit,
@@ -386,7 +408,15 @@ impl HttpConnection {
             (Body, left) if !left.is_zero() && !is_slow => left.min(RATE_PERIOD),
             (Head | Idle, left) if !left.is_zero() => left,
             _ => {
-                self.limit_hit(cx, key, limit.as_millis() as usize);
+                let value = limit.as_millis();
+                match self.state {
+                    Body if passed < limit => {
+                        let rate =
+                            format_args!("{value} (at least {BODY_BYTES_PER_SECOND} bytes/s)");
+                        self.limit_hit(cx, key, rate);
+                    }
+                    _ => self.limit_hit(cx, key, value),
+                }
                 self.fail(cx, 408, "the request did not arrive in time");
                 return self.note_memory(cx);
             }
@@ -405,7 +435,7 @@ fn check<'a>(cx: &Cx<'_>, head: &RequestHead<'a>) -> (Terms, Result<Admitted<'a>
         http_1_0: head.http_1_0,
         cors: origin.headers(),
         logged: crate::log::traffic_is_on()
-            .then(|| format!("{} {}", head.method.as_str(), head.path)),
+            .then(|| [head.method.as_str(), " ", head.path].concat()),
     };
     // The valid certificates that the peer presented; `None` if the port does not speak TLS.
     let transport = cx.core.transport(cx.id).filter(|_| cx.state.http.tls);
@@ -421,17 +451,18 @@ fn handle(cx: &mut Cx<'_>, head: &RequestHead<'_>, body: Cow<'_, [u8]>) -> (Term
             handler(cx, &mut Ask { head, segment, body, caller })
         }
         // A rejected request with a body closes the connection, as it does if the body has not arrived yet.
-        Err(reply) => {
-            let reply = if body.is_empty() { reply } else { reply.closing() };
-            // Some apps repeat a rejected request at once.
-            let is_held = terms.route.starts_with("/report");
-            match is_held && reply.status == 401 {
-                true => delayed::hold(cx, reply),
-                false => reply.into(),
-            }
-        }
+        Err(reply) if body.is_empty() => rejection(cx, &terms, reply),
+        Err(reply) => rejection(cx, &terms, reply.closing()),
     };
     (terms, answer)
+}
+
+/// The answer to a rejected request. It is delayed at `/report`, because some apps repeat a request at once.
+fn rejection(cx: &mut Cx<'_>, terms: &Terms, reply: HttpReply) -> HttpAnswer {
+    match terms.route.starts_with("/report") && reply.status == 401 {
+        true => delayed::hold(cx, reply),
+        false => reply.into(),
+    }
 }
 
 /// Appends the answer to the send buffer, counts it, and logs it.

@@ -15,6 +15,7 @@
 //!
 //! Source: the WHATWG's HTML standard, "Server-sent events".
 
+use super::NAME;
 use super::bounding_box::BoundingBox;
 use super::exchange::{AnswerStep, Ask, HttpAnswer, PendingAnswer};
 use super::follower::{Follower, FollowerFilter};
@@ -22,7 +23,7 @@ use super::parameters::parsed;
 use super::slices::{add_slices, begin_slices, end_slices, slice_done};
 use crate::http::{HttpReply, form_pairs};
 use crate::server::http_state::{Followers, HttpState};
-use crate::server::member::{Cx, Member, Message, Timer};
+use crate::server::member::{Cx, Member, Message, Timer, log_name};
 use crate::table::changes::FORGOTTEN_BYTES;
 use herd_reactor::{Core, TimerId};
 use serde_json::{Value, json};
@@ -53,7 +54,8 @@ pub(super) fn events(cx: &mut Cx<'_>, ask: &mut Ask<'_>) -> HttpAnswer {
     let filter = FollowerFilter { ids: clients.map(|(_, id)| id.into_owned()).collect(), bbox };
     let most = cx.state.http.followers;
     if cx.state.http_port.followers() >= most {
-        cx.core.limit_hit("followers", most, 1, "followers turned away");
+        let value = format_args!("{most}, reached by {}", log_name(NAME, cx.id));
+        cx.core.limit_hit("followers", value, 1, "followers turned away");
         let reply = HttpReply::problem(503, "[http] followers is reached", None);
         return reply.with("Retry-After: 60").into();
     }

@@ -1,16 +1,17 @@
 //! What operators, their programs and the live page ask a server: whether it is alive and ready, its status, its metrics,
 //! and the page's files.
 //!
-//! In: GET requests. Out: the answer of each, at once. Reading never changes what another reader sees.
+//! In: GET requests. Out: the answer of each; that with numbers in a slice. Reading never changes what another reader sees.
 
 use super::conditional::{is_known, known_etags};
-use super::exchange::{Ask, HttpAnswer};
+use super::exchange::{AnswerStep, Ask, HttpAnswer, PendingAnswer};
+use super::slices::{begin_slices, end_slices, slice_done};
 use crate::http::{HttpReply, RequestHead};
 use crate::page;
-use crate::server::exposition::MetricsFormat::{OpenMetrics, Prometheus};
+use crate::server::exposition::MetricsFormat::{self, OpenMetrics, Prometheus};
 use crate::server::exposition::exposition;
 use crate::server::health::{unhealthy, verdict};
-use crate::server::member::Cx;
+use crate::server::member::{Cx, Message};
 use crate::server::status;
 
 /// GET /healthz: the loop turns.
@@ -30,21 +31,48 @@ pub(super) fn readyz(cx: &mut Cx<'_>, _ask: &mut Ask<'_>) -> HttpAnswer {
 
 /// GET /status.json: what the status socket says.
 pub(super) fn status(cx: &mut Cx<'_>, _ask: &mut Ask<'_>) -> HttpAnswer {
-    let status = status::status(cx.state, cx.core).to_string();
-    HttpReply::json(200, status.into_bytes()).with("Cache-Control: no-store").into()
+    NumbersReply::answer(cx, None)
 }
 
 /// GET /metrics: for Prometheus and its like.
 pub(super) fn metrics(cx: &mut Cx<'_>, ask: &mut Ask<'_>) -> HttpAnswer {
-    let status = status::status(cx.state, cx.core);
     // Accept must name OpenMetrics: every client sends `*/*`, and not every client can read OpenMetrics.
-    let (format, content_type) =
-        match accepts(ask.head, "Accept", &["application/openmetrics-text"]) {
-            true => (OpenMetrics, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
-            false => (Prometheus, "text/plain; version=0.0.4; charset=utf-8"),
+    let is_open = accepts(ask.head, "Accept", &["application/openmetrics-text"]);
+    NumbersReply::answer(cx, Some(if is_open { OpenMetrics } else { Prometheus }))
+}
+
+/// The server's numbers, as metrics in this format, or as JSON. They take some 0.1 to 0.4 ms, so a turn makes them for one
+/// connection only.
+struct NumbersReply(Option<MetricsFormat>);
+
+impl NumbersReply {
+    fn answer(cx: &mut Cx<'_>, format: Option<MetricsFormat>) -> HttpAnswer {
+        begin_slices(cx);
+        HttpAnswer::Waits(Box::new(NumbersReply(format)))
+    }
+}
+
+impl PendingAnswer for NumbersReply {
+    fn message(&mut self, cx: &mut Cx<'_>, message: &Message) -> AnswerStep {
+        let Message::NextSlice = message else { return AnswerStep::Wait };
+        slice_done(cx, false);
+        let status = status::status(cx.state, cx.core);
+        let Some(format) = self.0 else {
+            let body = status.to_string().into_bytes();
+            return AnswerStep::Reply(HttpReply::json(200, body).with("Cache-Control: no-store"));
         };
-    let text = exposition(format, &[(&cx.state.server.name, status)]);
-    HttpReply::new(200, content_type, text.into_bytes()).with("Vary: Accept").into()
+        let content_type = match format {
+            OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        };
+        let text = exposition(format, &[(&cx.state.server.name, status)]);
+        let reply = HttpReply::new(200, content_type, text.into_bytes());
+        AnswerStep::Reply(reply.with("Vary: Accept"))
+    }
+
+    fn close(self: Box<Self>, cx: &mut Cx<'_>) {
+        end_slices(cx);
+    }
 }
 
 /// GET / and GET /assets/{file}: the live page. Its files never change under their names.

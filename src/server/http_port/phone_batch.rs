@@ -10,7 +10,7 @@ use super::slices::{begin_slices, end_slices, slice_done};
 use crate::access::{Caller, Presented};
 use crate::http::HttpReply;
 use crate::phones::{
-    App, Fault, PhoneReading, PhoneRequest, ReportOutcome, SLICE_BYTES, Unreadable,
+    App, Fault, PhoneReading, PhoneRequest, ReportOutcome, SLICE_BYTES, Unreadable, mended,
 };
 use crate::server::member::{Cx, Message, log_name};
 use crate::server::taking::refusal;
@@ -34,6 +34,9 @@ pub(super) struct PhoneBatch {
 impl PhoneBatch {
     /// Reads and takes the reports of a request of `app`.
     pub(super) fn begin(cx: &mut Cx<'_>, ask: &mut Ask<'_>, app: App) -> HttpAnswer {
+        if let Some(body) = mended(&ask.body) {
+            ask.body = body.into();
+        }
         let shown = Presented::find(ask.head.get("Authorization"), b"");
         let request = PhoneRequest {
             app,
@@ -73,7 +76,6 @@ impl PhoneBatch {
                 Ok(has_more) => self.is_read = !has_more,
                 Err(Unreadable::TooLong) => {
                     self.is_read = true;
-                    self.reading.kept.clear();
                     let fault = Fault::new(ReportOutcome::Malformed, Unreadable::TOO_LONG);
                     self.reading.fault(fault);
                 }
@@ -122,7 +124,7 @@ impl PhoneBatch {
         let taken: u32 = outcomes[..=ReportOutcome::Older as usize].iter().sum();
         let dropped: u32 = outcomes[ReportOutcome::Malformed as usize..].iter().sum();
         if let Some(Fault { outcome, why, .. }) = fault.filter(|_| dropped > 0) {
-            let key = ("http_reports", outcome as u32);
+            let key = (why, outcome as u32);
             let what = format_args!("{}: {why}", log_name(NAME, cx.id));
             cx.core.log_throttled(Level::Warn, key, what, dropped.into(), "reports dropped");
         }

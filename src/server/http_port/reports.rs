@@ -5,7 +5,7 @@
 //!
 //! | the request has | PUT | apps |
 //! |---|---|---|
-//! | a report that is new, known, or older than the known one | 200, the Feature that is known now, `Herd-Verdict` | 200 |
+//! | a report that is new, known, or older than the known one | 200, the Feature that is known now, or `{}` to a caller that may not read it, `Herd-Verdict` | 200 |
 //! | JSON without a report | 422 | 200 |
 //! | a report that can never be right | 422 | 200, `Herd-Dropped: 1`, a line in the log |
 //! | something that is not JSON | 400 | 400 |
@@ -62,13 +62,19 @@ pub(super) fn put(cx: &mut Cx<'_>, ask: &mut Ask<'_>) -> HttpAnswer {
     let (outcome, reply) = match &report {
         Err(why @ Unreadable::NotJson(_)) => (None, problem(400, &why.to_string(), None)),
         Err(why @ Unreadable::TooLong) => (None, problem(413, &why.to_string(), None)),
-        Ok(Err(fault)) => (Some(fault.outcome), problem(422, fault.why, Some(fault.pointer))),
+        Ok(Err(fault)) => {
+            if fault.outcome == Early {
+                cx.state.note_early(cx.core);
+            }
+            (Some(fault.outcome), problem(422, fault.why, Some(fault.pointer)))
+        }
         Ok(Ok(report)) => {
             let outcome = take(cx, id, report);
             let reply = match outcome {
                 Full | Journal => unavailable(refusal(outcome)),
-                Early | Late => problem(422, refusal(outcome), Some("")),
-                _ => known(cx, id),
+                Early | Late => problem(422, refusal(outcome), Some("/time")),
+                _ if ask.caller.may_read_id(id) => known(cx, id),
+                _ => HttpReply::json(200, &b"{}"[..]),
             };
             (Some(outcome), reply)
         }

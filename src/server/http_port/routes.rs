@@ -5,7 +5,7 @@
 //!
 //! | check | else the answer is |
 //! |---|---|
-//! | Host is an IP literal, `localhost`, the host name in the server's `client` or `peer`, or one of `[http] hosts`, so that no web site can reach a loopback port by DNS rebinding | 421 |
+//! | Host is an IP literal, `localhost`, NAME, NAME.HERD, the host name in the server's `client` or `peer`, a name in the certificate, or one of `[http] hosts`, so that no web site can reach a loopback port by DNS rebinding | 421; 400 if the target has the host |
 //! | Expect is `100-continue` | 417 |
 //! | the path is a route, in its raw form | 404; 204 for OPTIONS `*` |
 //! | the method is one of the route's | 405 with Allow; 204 for OPTIONS |
@@ -81,8 +81,8 @@ pub(super) static ROUTES: &[Route] = &[
     route("/pub", &[(Post, reports::owntracks)]),
     route("/overland", &[(Post, reports::overland)]),
     route("/overland/{id}", &[(Post, reports::overland)]),
-    Route { get_writes: true, ..route("/report", REPORT) },
-    Route { get_writes: true, ..route("/report/{id}", REPORT) },
+    Route { get_writes: true, has_head: false, ..route("/report", REPORT) },
+    Route { get_writes: true, has_head: false, ..route("/report/{id}", REPORT) },
     route("/v1/clients", &[(Get, clients::list)]).needing(ReadAll),
     route("/v1/near", &[(Get, near::near)]).needing(ReadNamed),
     Route { has_head: false, needs: ReadNamed, ..route("/v1/events", &[(Get, events::events)]) },
@@ -145,6 +145,9 @@ pub(super) fn admit<'a>(
 ) -> Result<Admitted<'a>, HttpReply> {
     let problem = |status, detail: &str| HttpReply::problem(status, detail, None);
     if !is_own_host(member, head.authority) {
+        if head.is_absolute {
+            return Err(problem(400, "this server is no proxy").closing());
+        }
         return Err(problem(421, "this server is not the Host of the request: see [http] hosts"));
     }
     if head.all("Expect").any(|it| !it.eq_ignore_ascii_case(b"100-continue")) {
@@ -217,8 +220,10 @@ fn authorize(
         }
         Needs::WriteSome => true,
     };
-    let detail = "this token or certificate is not for that";
-    if may { Ok(caller) } else { Err(HttpReply::problem(403, detail, None)) }
+    let action = if needs == Needs::OneId && head.method == Put { "report for" } else { "read" };
+    let what = if needs == Needs::OneId { "this client" } else { "all clients" };
+    let detail = format!("the token or certificate does not allow to {action} {what}");
+    if may { Ok(caller) } else { Err(HttpReply::problem(403, &detail, None)) }
 }
 
 /// The answer to OPTIONS, and to a method that the route does not have.
@@ -226,7 +231,7 @@ fn other_method(route: &Route, head: &RequestHead<'_>, origin: &PageOrigin) -> H
     let allow = route.allow();
     let reply = match head.method {
         Method::Options => HttpReply::empty(204),
-        _ => HttpReply::problem(405, "this path does not have this method", None),
+        _ => HttpReply::problem(405, "this path does not allow this method", None),
     };
     let reply = reply.with(&format!("Allow: {allow}"));
     if head.method != Method::Options || !matches!(origin, PageOrigin::Allowed(_)) {
@@ -234,7 +239,7 @@ fn other_method(route: &Route, head: &RequestHead<'_>, origin: &PageOrigin) -> H
     }
     reply
         .with(&format!("Access-Control-Allow-Methods: {allow}"))
-        .with("Access-Control-Allow-Headers: Authorization, Content-Type, If-None-Match")
+        .with("Access-Control-Allow-Headers: Authorization, Content-Type, If-None-Match, Last-Event-ID")
         .with("Access-Control-Max-Age: 600")
 }
 
@@ -253,8 +258,10 @@ impl PageOrigin {
     /// The origin of a request.
     pub(super) fn of(member: &Member, head: &RequestHead<'_>) -> PageOrigin {
         let Some(origin) = head.get("Origin") else {
-            let is_foreign = head.get("Sec-Fetch-Site").is_some_and(|it| it == b"cross-site");
-            return if is_foreign { PageOrigin::Foreign } else { PageOrigin::Own };
+            // A port of the same host is another site's for us, but not for a browser.
+            let site = head.get("Sec-Fetch-Site").unwrap_or(b"none");
+            let is_own = [&b"same-origin"[..], b"none"].contains(&site);
+            return if is_own { PageOrigin::Own } else { PageOrigin::Foreign };
         };
         let origin = String::from_utf8_lossy(origin).to_ascii_lowercase();
         let mut all = member.http.allow_origins.iter().chain(&member.http_port.origins);
@@ -268,7 +275,10 @@ impl PageOrigin {
     /// The header lines that let a page of an allowed origin read the answer.
     pub(super) fn headers(&self) -> String {
         let PageOrigin::Allowed(origin) = self else { return String::new() };
-        format!("Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n")
+        let exposed = "ETag, Link, Herd-Verdict, Herd-Dropped, Retry-After";
+        format!(
+            "Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Expose-Headers: {exposed}\r\nVary: Origin\r\n"
+        )
     }
 }
 
@@ -278,7 +288,9 @@ fn is_own_host(member: &Member, authority: &str) -> bool {
         Some((host, _)) if !authority.ends_with(']') => host,
         _ => authority,
     };
-    let mut names = member.http.hosts.iter().chain(&member.http_port.hosts);
+    // A browser verifies the name in a certificate, so no other site has it.
+    let certified = member.access.tls.iter().filter(|_| member.http.tls).flat_map(|it| &it.names);
+    let mut names = member.http.hosts.iter().chain(&member.http_port.hosts).chain(certified);
     host.is_empty()
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
         || host.eq_ignore_ascii_case("localhost")

@@ -820,12 +820,12 @@ fn a_refusal_exits_with_1() {
     for (words, reason) in [
         (
             &["whatsat", "nobody", "10", "5"][..],
-            "it is valid, but the server does not know this client, or this is not a port for clients",
+            "it is valid, but the server does not know this client (or has ask = \"own\"), or this is not a port for clients",
         ),
         (&["whatsat", "kiwi", "51", "5"], "the radius is not a number above 0 and at most 50"),
         (
             &["iamat", "kiwi", "+34-118", "4102444800"],
-            "it is valid, but a limit of the server rejected it (the log names it), or this is not a port for clients",
+            "it is valid, but a limit or own_id_only of the server rejected it (the log names it), or this is not a port for clients",
         ),
     ] {
         let ended = herd.run(&[&["client", "Alford"], words].concat());

@@ -271,6 +271,32 @@ fn renew_replaces_certificates_and_keys_and_keeps_the_old_pairs() {
 }
 
 #[test]
+fn a_clients_certificate_is_made_and_renewed_for_an_id_that_can_be_reported() {
+    let herd = sealed("pki-client", &PAIR[1..]);
+    for id in ["a b", "", "a\tb"] {
+        let ended = herd.run(&["pki", "issue", "--client", id]);
+        assert!(ended.code == Some(78) && ended.stderr.contains("--client"), "{ended:?}");
+    }
+    let ended = herd.run(&["pki", "renew", "--client", "jane/phone"]);
+    assert!(ended.code == Some(78), "there is nothing to renew: {ended:?}");
+    done(&herd, &["pki", "issue", "--client", "jane/phone"]);
+    let pair = || {
+        ["client-jane%2Fphone.pem", "client-jane%2Fphone.key"]
+            .map(|name| fs::read(file(&herd, name)).unwrap())
+    };
+    let (before, server) = (pair(), fs::read(file(&herd, "Bolden.pem")).unwrap());
+    let said = done(&herd, &["pki", "renew", "--client", "jane/phone", "--days", "90"]);
+    let old = said.split("the one before is ").nth(1).and_then(|it| it.lines().next());
+    let old = PathBuf::from(old.unwrap_or_else(|| panic!("{said}")));
+    assert!(said.contains("valid for 90 days"), "{said}");
+    assert!(pair() != before && pair()[0] != before[0] && pair()[1] != before[1]);
+    assert_eq!(fs::read(&old).unwrap(), before[0]);
+    assert_eq!(fs::read(old.with_extension("key")).unwrap(), before[1]);
+    assert_eq!(fs::read(file(&herd, "Bolden.pem")).unwrap(), server, "only the client's");
+    done(&herd, &["pki", "revoke", "client-jane%2Fphone"]);
+}
+
+#[test]
 fn renew_changes_nothing_if_one_certificate_cannot_be_made() {
     let herd = sealed("pki-renew-not", PAIR);
     let before = ["Alford.pem", "Alford.key"].map(|name| fs::read(file(&herd, name)).unwrap());

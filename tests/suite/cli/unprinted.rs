@@ -27,6 +27,20 @@ fn holds(herd: &Herd, args: &[&str], expected: i32, when_full: i32) {
 }
 
 #[test]
+fn a_token_that_could_not_be_printed_is_in_no_file() {
+    let herd = Herd::new("unheard-token", ALONE);
+    let file = herd.folder().join("tokens");
+    let named = file.to_str().expect("text");
+    for stdout in [Out::Full, Out::Broken] {
+        let process =
+            herd.start_unheard(&["token", "new", "read", "*", "--file", named], stdout, Out::Full);
+        assert_eq!(process.code(), Some(if stdout == Out::Full { 74 } else { 0 }));
+        assert!(!file.exists(), "{stdout:?}");
+    }
+    holds(&herd, &["token", "new", "read", "*"], 0, 74);
+}
+
+#[test]
 fn the_exit_status_of_a_command_without_a_server_does_not_change() {
     let herd = Herd::new("unheard", ALONE);
     let write = |name: &str, text: &str| {

@@ -164,6 +164,12 @@ fn state(herd: &Herd) -> Value {
     all.get(0).cloned().unwrap_or(all)
 }
 
+/// The text of all log files.
+fn log(herd: &Herd) -> String {
+    let all = fs::read_dir(herd.folder().join("log")).expect("there is a log");
+    all.map(|file| fs::read_to_string(file.expect("an entry").path()).expect("text")).collect()
+}
+
 #[track_caller]
 fn reload(herd: &Herd) -> String {
     let Ended { code, stdout, stderr, .. } = herd.run(&["reload"]);
@@ -184,6 +190,18 @@ fn clients_speak_tls_1_2_and_1_3_on_both_ports_and_nothing_else() {
         assert_eq!(said(&mut talk, "NONSENSE\n", "\n"), "? NONSENSE\n");
         assert_eq!(talk.conn.protocol_version(), Some(version.version));
         assert_eq!(status(&mut caller.connect(HTTP, None), "GET", "/healthz", "", ""), 200);
+    }
+    // The names in the certificate are the server's, as are NAME and NAME.HERD.
+    for (host, expected) in [
+        ("herd.example.places-herd", 200),
+        ("HERD.example.places-herd:12200", 200),
+        ("Alford", 200),
+        ("alford.test", 200),
+        ("other.example", 421),
+    ] {
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let reply = said(&mut Caller::of(&herd).connect(HTTP, None), &request, "\0");
+        assert!(reply.starts_with(&format!("HTTP/1.1 {expected} ")), "{host}: {reply}");
     }
     // A client that names protocols must name that of the port.
     for (port, protocol, is_good) in [
@@ -218,6 +236,7 @@ fn a_certificate_proves_an_id_and_limits_what_its_client_may_do() {
     let limits = "certificates = \"required\"\nown_id_only = true\nask = \"own\"";
     let (herd, authority) = sealed("own", "tls = true", limits);
     let _server = herd.serve("Alford");
+    let mut refused = 0;
     let (caller, stranger) = (Caller::of(&herd), Authority::new("another"));
     let jane = "herd:client:jane%2Fphone";
     for (what, names, until, authority, id, is_its_own) in [
@@ -246,9 +265,14 @@ fn a_certificate_proves_an_id_and_limits_what_its_client_may_do() {
             None => reply.is_empty(),
         };
         assert!(expected, "{what}: {reply}");
+        refused += u64::from(is_its_own == Some(false));
+        let hits = &state(&herd)["limit_hits"];
+        assert_eq!(hits["own_id_only"].as_u64().unwrap_or(0), refused, "{what}");
         let asked =
             said(&mut caller.connect(LINES, Some(&shown)), &format!("WHATSAT {id} 1 1\n"), "\n");
         assert_eq!(asked.starts_with("AT "), is_its_own == Some(true), "{what}: {asked}");
+        let hits = &state(&herd)["limit_hits"];
+        assert_eq!(hits["ask"].as_u64().unwrap_or(0), refused, "{what}");
         let target = format!("/v1/clients/{}", id.replace('/', "%2F"));
         let json = "Content-Type: application/json\r\n";
         let http = |method: &str, target: &str, body: &str| {
@@ -277,6 +301,9 @@ fn a_certificate_proves_an_id_and_limits_what_its_client_may_do() {
         assert_eq!(http("POST", "/report", &body), app, "{what}");
     }
     assert_eq!(iamat(&mut caller.connect(LINES, None), "jane/phone"), "", "no certificate");
+    for line in ["limit: own_id_only = true: ", "limit: ask = \"own\": "] {
+        eventually(line, || holds(log(&herd).contains(line)));
+    }
     // A revoked certificate is of no use after the reload.
     let shown = Certified::new(&authority, &[jane], 2049);
     assert!(iamat(&mut caller.connect(LINES, Some(&shown)), "jane/phone").starts_with("AT "));
@@ -308,6 +335,71 @@ fn without_limits_an_optional_certificate_changes_nothing_and_with_them_a_client
     assert!(iamat(&mut caller.connect(LINES, Some(&jane)), "kim").starts_with("? "));
     let asked = said(&mut caller.connect(LINES, None), "WHATSAT kim 1 1\n", "\n");
     assert!(asked.starts_with("AT "), "ask = any: {asked}");
+}
+
+/// Whether a request on a connection that stays open is answered with this status.
+fn is_answered(talk: &mut Talk, target: &str, status: u16) -> bool {
+    let request = format!("{target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}");
+    let head = said(talk, &request, "\r\n\r\n");
+    let length =
+        head.split("Content-Length: ").nth(1).and_then(|it| it.lines().next()?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    head.starts_with(&format!("HTTP/1.1 {status} ")) && talk.read_exact(&mut body).is_ok()
+}
+
+#[test]
+fn a_reload_ends_the_connections_of_a_revoked_certificate_and_no_others() {
+    let limits = "certificates = \"optional\"";
+    let (herd, authority) = sealed("cut", "tls = true", limits);
+    let _server = herd.serve("Alford");
+    let caller = Caller::of(&herd);
+    let [jane, kim] =
+        ["herd:client:jane", "herd:client:kim"].map(|id| Certified::new(&authority, &[id], 2049));
+    let mut open = [Some(&jane), Some(&kim), None].map(|shown| {
+        let mut pair = [LINES, HTTP].map(|port| caller.connect(port, shown));
+        assert!(iamat(&mut pair[0], "kiwi").starts_with("AT "));
+        assert!(is_answered(&mut pair[1], "GET /healthz", 200));
+        pair
+    });
+    let serial = places_herd::net::tls::cert_info::CertInfo::of(&jane.chain[0]).expect("a serial");
+    authority.revoke(&herd.folder().join("pki"), &[&serial.serial.into()]);
+    let told = reload(&herd);
+    assert!(told.contains("certificates or revocation lists for clients replaced, "), "{told}");
+    let stays = open.each_mut().map(|[lines, http]| {
+        let answered = iamat(lines, "kiwi").starts_with("AT ");
+        assert_eq!(is_answered(http, "GET /healthz", 200), answered);
+        answered
+    });
+    assert_eq!(stays, [false, true, true]);
+    // The same files again are no change.
+    assert!(!reload(&herd).contains("for clients replaced"));
+    // Where certificates are not asked for, one that was presented does no harm.
+    write(&herd, "tls = true", "certificates = \"none\"");
+    reload(&herd);
+    assert!(iamat(&mut open[1][0], "kiwi").starts_with("AT "));
+    assert!(is_answered(&mut open[1][1], "GET /healthz", 200));
+}
+
+#[test]
+fn once_certificates_are_required_an_open_connection_without_one_may_do_nothing() {
+    let (herd, authority) = sealed("require", "tls = true", "certificates = \"optional\"");
+    let _server = herd.serve("Alford");
+    let jane = Certified::new(&authority, &["herd:client:jane"], 2049);
+    let mut open = [None, Some(&jane)].map(|shown| {
+        let mut pair = [LINES, HTTP].map(|port| Caller::of(&herd).connect(port, shown));
+        assert!(iamat(&mut pair[0], "kiwi").starts_with("AT "));
+        assert!(is_answered(&mut pair[1], "GET /v1/clients", 200));
+        pair
+    });
+    write(&herd, "tls = true", "certificates = \"required\"");
+    reload(&herd);
+    for ([lines, http], may) in open.iter_mut().zip([false, true]) {
+        let (reply, status) = if may { ("AT ", 200) } else { ("? ", 403) };
+        assert!(iamat(lines, "kiwi").starts_with(reply));
+        assert!(said(lines, "WHATSAT kiwi 1 1\n", "\n").starts_with(reply));
+        assert!(is_answered(http, "GET /v1/clients", status));
+    }
+    assert_eq!(state(&herd)["limit_hits"]["certificates"], 2);
 }
 
 #[test]
@@ -504,7 +596,11 @@ fn tokens_decide_who_reads_and_reports() {
         .map(|line| format!("{line}\n"))
         .collect();
     fs::write(&path, rest).expect("the folder is ours");
-    assert!(reload(&herd).contains("http.tokens"), "it is told");
+    let told = reload(&herd);
+    assert!(
+        told.contains("http.tokens") && told.contains("herd.tokens: the file has changed"),
+        "{told}"
+    );
     let asked = |token: &str| plain(&herd, &format!("GET /metrics?token={token} HTTP/1.1\n\n"));
     assert!(asked(&page).starts_with("HTTP/1.1 401 ") && asked(&jane).starts_with("HTTP/1.1 403 "));
     // A faulty file changes nothing.
@@ -519,9 +615,7 @@ fn tokens_decide_who_reads_and_reports() {
     assert!(refused.code == Some(78) && refused.stderr.contains("herd.tokens:2: "), "{refused:?}");
     server.signal(Signal::TERM);
     assert_eq!(server.end().code, Some(0));
-    let all = fs::read_dir(herd.folder().join("log")).expect("there is a log");
-    let log: String =
-        all.map(|file| fs::read_to_string(file.expect("an entry").path()).expect("text")).collect();
+    let log = log(&herd);
     assert!(log.contains(" < PUT /v1/clients/jane 200") && log.contains(" < GET /metrics 401"));
     for secret in [&page, &jane, "CANARY", "token="] {
         assert!(!log.contains(secret), "{secret} is in the log");
@@ -553,21 +647,25 @@ fn a_server_does_not_start_with_a_faulty_file_of_tokens_and_warns_of_an_open_one
 #[test]
 fn without_a_file_of_tokens_the_command_prints_the_line() {
     let (herd, _) = sealed("printed", "", "");
-    let Ended { code, stdout, .. } = herd.run(&["token", "new", "write", "jane/phone"]);
+    let Ended { code, stdout, stderr } = herd.run(&["token", "new", "write", "jane/phone"]);
     assert_eq!(code, Some(0));
-    let (token, line) = stdout.split_once('\n').expect("two lines");
+    let token = stdout.strip_suffix('\n').expect("a line");
+    assert!(token.len() == 26 && token.bytes().all(|it| it.is_ascii_alphanumeric()), "{stdout}");
     let hash = places_herd::access::in_hex(&places_herd::access::sha256(token.as_bytes()));
-    assert!(line.trim_end().ends_with(&format!(": write jane/phone {hash}")), "{stdout}");
+    assert!(stderr.trim_end().ends_with(&format!(": write jane/phone {hash}")), "{stderr}");
     let file = herd.folder().join("own");
     fs::write(&file, "# without an end").expect("the folder is ours");
     let file = file.to_str().expect("text");
-    assert_eq!(herd.run(&["token", "new", "read", "*", "--file", file]).code, Some(0));
+    let Ended { code, stdout, stderr } = herd.run(&["token", "new", "read", "*", "--file", file]);
+    assert!(code == Some(0) && stdout.len() == 27 && stderr.contains("herd reload"), "{stderr}");
     let text = fs::read_to_string(file).expect("it is there");
     assert!(text.starts_with("# without an end\nread * ") && text.ends_with('\n'), "{text}");
     for wrong in [
         &["token", "new", "admin", "x"][..],
         &["token", "new", "read", "a b"],
         &["token", "new", "read", ""],
+        &["token", "new", "read", "ja*ne"],
+        &["token", "new", "read", "jane**"],
     ] {
         assert_eq!(herd.run(wrong).code, Some(64), "{wrong:?}");
     }
@@ -621,6 +719,7 @@ fn herd_client_speaks_tls_with_certificates_of_herd_pki() {
         (&["Alford", "--ca", &ca], "show a certificate with --cert and --key"),
         (&[&at, "--ca", &ca], "say its name with --server-name"),
         (&[&plain, "--ca", &ca], "TLS failed"),
+        (&[&at], "speaks TLS at this port: try --tls"),
         (&["Alford", "--ca", &key], "should hold a certificate"),
     ] {
         let told = client(&herd, &[args, &iamat("jane/phone")].concat(), "");

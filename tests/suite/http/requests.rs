@@ -3,7 +3,7 @@
 //! Each stream is read as a whole, byte by byte, and cut in two at every place; what is found must be the same. In
 //! streams `|` stands for CR LF.
 
-use places_herd::http::{HttpLimits, RequestEvent, RequestHead, RequestReader};
+use places_herd::http::{FieldSlots, HttpLimits, RequestEvent, RequestHead, RequestReader};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -31,7 +31,8 @@ fn read<'d>(
     for piece in pieces {
         let mut rest = piece;
         while !rest.is_empty() {
-            let (taken, event) = reader.received(rest, limits);
+            let mut slots = FieldSlots::new();
+            let (taken, event) = reader.received(rest, &mut slots, limits);
             rest = &rest[taken..];
             match event {
                 RequestEvent::More => assert!(rest.is_empty(), "all is taken"),
@@ -93,6 +94,7 @@ fn a_request_is_read_however_it_arrives() {
     for (stream, expected) in [
         ("GET / HTTP/1.1|Host: a||", r#"GET / "" "a" """#),
         ("|GET / HTTP/1.1|Host: a||", r#"GET / "" "a" """#),
+        ("||||GET / HTTP/1.1|Host: a||", r#"GET / "" "a" """#),
         ("GET / HTTP/1.0||", r#"GET / "" "" "" last"#),
         ("GET / HTTP/1.0|Connection: Keep-Alive||", r#"GET / "" "" """#),
         ("GET / HTTP/1.1|Host: a|Connection: x, Close||", r#"GET / "" "a" "" last"#),
@@ -118,12 +120,25 @@ fn a_request_is_read_however_it_arrives() {
 }
 
 #[test]
+fn a_query_may_have_what_apps_leave_in_it_and_a_path_may_not() {
+    for left in ["|", "[", "]", "\"", "{", "}", "<", ">", "^", "`", "\\", "\u{e9}", "\u{1f600}"] {
+        let query = format!("id=jane&text={left}");
+        let request = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let limits = HttpLimits::default();
+        let read = read_every_way(&limits, request(&format!("/report?{query}")).as_bytes());
+        assert_eq!(read, (vec![format!("GET /report {query:?} \"a\" \"\"")], None));
+        let read = read_every_way(&limits, request(&format!("/report/{left}")).as_bytes());
+        assert_eq!(read, (Vec::new(), Some(400)), "{left}");
+    }
+}
+
+#[test]
 fn no_byte_belongs_to_two_requests() {
     let put = "PUT /a HTTP/1.1|Host: a|Content-Length: 5||GET /";
     let chunked = "POST /b HTTP/1.1|Host: a|Transfer-Encoding: chunked||5|GET /|0||";
     let get = "GET /c HTTP/1.1|Host: a||";
     let (a, b, c) = (one(put), one(chunked), one(get));
-    let stream = [put, chunked, get, "|", put, "GET /d HTTP"].concat();
+    let stream = [put, chunked, get, "|", put, "||", "GET /d HTTP"].concat();
     assert_eq!(found(&stream), (vec![a.clone(), b, c, a], None));
 }
 
@@ -138,7 +153,7 @@ fn whatever_has_two_meanings_is_refused_with_its_status() {
         (line("GET / HTTP/1.1 "), 400),
         (line("GET\\x09/ HTTP/1.1"), 400),
         (line(" GET / HTTP/1.1"), 400),
-        (line("||GET / HTTP/1.1"), 400),
+        (line("|\\x0dGET / HTTP/1.1"), 400),
         (line("GET /"), 400),
         (line("GET / http/1.1"), 400),
         (line("GET / HTTP/1.2"), 505),
@@ -158,7 +173,12 @@ fn whatever_has_two_meanings_is_refused_with_its_status() {
         (line("GET /#f HTTP/1.1"), 400),
         (line("GET /\\xc3\\xa9 HTTP/1.1"), 400),
         (line("GET /<> HTTP/1.1"), 400),
-        (line("GET /?{} HTTP/1.1"), 400),
+        (line("GET /{} HTTP/1.1"), 400),
+        (line("GET /?a#f HTTP/1.1"), 400),
+        (line("GET /?a\\x09b HTTP/1.1"), 400),
+        (line("GET /?a\\x7fb HTTP/1.1"), 400),
+        (line("GET /?a b HTTP/1.1"), 400),
+        (line("GET /?a\\xffb HTTP/1.1"), 400),
         (line("GET /\\x5c HTTP/1.1"), 400),
         // Host.
         ("GET / HTTP/1.1||".to_owned(), 400),

@@ -136,6 +136,40 @@ fn both_formats_of_the_metrics_are_accepted_by_their_checkers() {
 }
 
 #[test]
+fn a_turn_makes_the_numbers_for_one_connection_only_and_each_gets_its_answers_in_order() {
+    let mut cluster = herd();
+    cluster.set_pace("Alford", MS);
+    let dial = |cluster: &mut Cluster| cluster.dial(SocketAddr::from(([10, 0, 0, 1], 12_200)));
+    let talks: Vec<_> = (0..6).map(|_| dial(&mut cluster)).collect();
+    cluster.run_for(20 * MS);
+    let paths = ["/metrics", "/healthz", "/status.json", "/nowhere", "/metrics"];
+    let request = |path| format!("GET {path} HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n");
+    for talk in &talks {
+        cluster.send(*talk, paths.map(request).concat());
+    }
+    let numbers = |heard: &[u8]| {
+        let heard = String::from_utf8_lossy(heard);
+        heard.matches("version=0.0.4").count() + heard.matches("Cache-Control: no-store").count()
+    };
+    let (mut before, mut turns) = (0, 0);
+    while before < 3 * talks.len() {
+        cluster.run_for(MS);
+        let now = talks.iter().map(|talk| numbers(cluster.heard(*talk))).sum();
+        assert!(now <= before + 1 && turns < 100, "{before}, then {now} in turn {turns}");
+        (before, turns) = (now, turns + 1);
+    }
+    for talk in talks {
+        let heard = cluster.hear(talk);
+        let parts = ["version=0.0.4", "ok\n", "\"server\":", " 404 ", "version=0.0.4"];
+        let mut rest = &*heard;
+        for part in parts {
+            rest = rest.split_once(part).unwrap_or_else(|| panic!("{part} in {heard}")).1;
+        }
+        assert_eq!(heard.matches("HTTP/1.1 ").count(), paths.len());
+    }
+}
+
+#[test]
 fn open_metrics_is_for_those_who_name_it() {
     let mut cluster = herd();
     for (accept, is_open) in [

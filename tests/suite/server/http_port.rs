@@ -1,6 +1,7 @@
 //! The HTTP port of a server in memory: which answers it gives, when it closes a connection, and how it ends.
 
 use crate::support::cluster::{Cluster, MS, SECOND, TalkId, topology};
+use crate::support::logged::Logged;
 use crate::support::openapi::assert_listed;
 use herd_reactor::testing::MemoryOptions;
 use herd_reactor::{Signal, UnixNanos};
@@ -112,9 +113,14 @@ fn each_fault_of_a_request_has_its_status_and_leaves_the_connection_in_step_or_c
         (get("/v1/clients/%00", ""), (400, true)),
         ("DELETE /healthz HTTP/1.1|Host: localhost||".to_owned(), (405, true)),
         ("HEAD /v1/events HTTP/1.1|Host: localhost||".to_owned(), (405, true)),
+        ("HEAD /report?id=a&lat=1&lon=2 HTTP/1.1|Host: localhost||".to_owned(), (405, true)),
         ("BREW /healthz HTTP/1.1|Host: localhost||".to_owned(), (501, false)),
         ("GET /healthz HTTP/1.1|Host: b.example||".to_owned(), (421, true)),
-        ("GET http://b.example/healthz HTTP/1.1|Host: localhost||".to_owned(), (421, true)),
+        ("GET /healthz HTTP/1.1|Host: alford||".to_owned(), (200, true)),
+        ("GET /healthz HTTP/1.1|Host: ALFORD.places-herd:12200||".to_owned(), (200, true)),
+        ("GET /healthz HTTP/1.1|Host: Alford.example||".to_owned(), (421, true)),
+        // Somebody takes this server for a proxy.
+        ("GET http://b.example/healthz HTTP/1.1|Host: localhost||".to_owned(), (400, false)),
         ("GET http://LOCALHOST/healthz HTTP/1.1|Host: b.example||".to_owned(), (200, true)),
         ("GET /healthz HTTP/1.1|Host: [::1]:80||".to_owned(), (200, true)),
         ("OPTIONS * HTTP/1.1|Host: localhost||".to_owned(), (204, true)),
@@ -125,7 +131,11 @@ fn each_fault_of_a_request_has_its_status_and_leaves_the_connection_in_step_or_c
         // What a web site makes a browser send.
         (put("Content-Length: 2|Origin: http://evil.example|") + "{}", (403, false)),
         (put("Content-Length: 2|Sec-Fetch-Site: cross-site|") + "{}", (403, false)),
+        (put("Content-Length: 2|Sec-Fetch-Site: same-site|") + "{}", (403, false)),
+        (put("Content-Length: 2|Sec-Fetch-Site: same-origin|") + "{}", (422, true)),
+        (put("Content-Length: 2|Sec-Fetch-Site: none|") + "{}", (422, true)),
         (get("/report?id=a", "Sec-Fetch-Site: cross-site|"), (403, true)),
+        (get("/report?id=a", "Sec-Fetch-Site: same-site|"), (403, true)),
         (get("/healthz", "Sec-Fetch-Site: cross-site|"), (200, true)),
         // Framing errors and limits: the rest of the stream has no meaning.
         (get("/healthz", "Content-Length: 1|Content-Length: 2|"), (400, false)),
@@ -159,7 +169,10 @@ fn a_page_may_read_the_answer_if_its_origin_is_allowed_or_is_the_herds() {
             &mut cluster,
             &format!("GET /healthz HTTP/1.1|Host: localhost|Origin: {origin}||"),
         );
-        let line = format!("|Access-Control-Allow-Origin: {}|Vary: Origin|", origin.to_lowercase());
+        let line = format!(
+            "|Access-Control-Allow-Origin: {}|Access-Control-Expose-Headers: ETag, Link, Herd-Verdict, Herd-Dropped, Retry-After|Vary: Origin|",
+            origin.to_lowercase()
+        );
         assert_eq!(told.contains(&line), is_allowed, "{told}");
         assert_eq!(told.contains("Access-Control"), is_allowed, "{told}");
         let (told, _) = answer(
@@ -207,7 +220,8 @@ fn each_state_of_a_connection_ends_at_its_deadline_as_the_table_says() {
     let states: Vec<&str> = rows.iter().skip(1).map(|row| row[0]).collect();
     assert_eq!(states, ["Idle", "Head", "Body", "Answering", "Closing"]);
     let mut cluster = alford("", "keep_alive_ms = 40_000\nhead_ms = 2_000\nbody_ms = 20_000");
-    let head = "PUT /v1/clients/jane HTTP/1.1|Host: localhost|Content-Length: 20000||";
+    let head = "PUT /v1/clients/jane HTTP/1.1|Host: localhost|Content-Length: 40000||";
+    let first = "x".repeat(16_384);
     // What is sent at first, and then each second; when the connection ends, and with which status.
     for (state, start, more, seconds, status) in [
         ("Idle", "", "", 40, ""),
@@ -215,9 +229,10 @@ fn each_state_of_a_connection_ends_at_its_deadline_as_the_table_says() {
         ("Head", "G", "", 2, "408"),
         ("Head", "GET /healthz HTTP/1.1|", "X: y|", 2, "408"),
         ("Head", "GET /healthz HTTP/1.1|Host: localhost||G", "", 2, "408"),
-        ("Body", head, "", 5, "408"),
-        ("Body", head, "x", 5, "408"),
-        ("Body", head, &"x".repeat(700), 20, "408"),
+        ("Body", head, "", 20, "408"),
+        ("Body", head, "x", 20, "408"),
+        ("Body", &*format!("{head}{first}"), "x", 10, "408"),
+        ("Body", &format!("{head}{first}"), &"x".repeat(700), 20, "408"),
     ] {
         let talk = dial(&mut cluster);
         say(&mut cluster, talk, start);
@@ -239,6 +254,46 @@ fn each_state_of_a_connection_ends_at_its_deadline_as_the_table_says() {
         );
         cluster.abort(talk);
         cluster.settle();
+    }
+}
+
+#[test]
+fn a_small_body_may_arrive_slowly_and_the_log_says_why_a_large_one_may_not() {
+    let logged = Logged::here();
+    let mut cluster = alford("", "body_ms = 20_000");
+    let body = format!("{{\"lat\":1,\"lon\":2,\"note\":\"{:58}\"}}", "");
+    let head = |length| {
+        format!("PUT /v1/clients/jane HTTP/1.1|Host: localhost|Content-Length: {length}||")
+    };
+    let (talk, start) = (dial(&mut cluster), format!("{}{}", head(85), &body[..42]));
+    assert_eq!((body.len(), say(&mut cluster, talk, &start)), (85, String::new()));
+    cluster.run_for(19 * SECOND);
+    assert!(say(&mut cluster, talk, &body[42..]).starts_with("HTTP/1.1 200 "));
+    logged.take();
+    let large = format!("{}{}", head(20_000), "x".repeat(16_384));
+    assert_eq!(say(&mut cluster, talk, &large), "");
+    cluster.run_for(11 * SECOND);
+    assert!(cluster.hear(talk).starts_with("HTTP/1.1 408 "));
+    let lines = logged.take();
+    let why = "limit: body_ms = 20000 (at least 500 bytes/s), reached by";
+    assert!(lines.iter().any(|line| line.contains(why)), "{lines:?}");
+}
+
+#[test]
+fn the_log_says_why_a_request_was_rejected_before_it_was_parsed() {
+    let logged = Logged::here();
+    let mut cluster = alford("", "head_bytes = 1024");
+    for (stream, why) in [
+        ("GET /a{b} HTTP/1.1|Host: localhost||", "sent a malformed target; its characters must be"),
+        ("GET / HTTP/1.1|Host: localhost|X : y||", "sent a malformed"),
+        ("\u{16}\u{3}\u{1}||", "sent a malformed"),
+        (&format!("GET /{}", "x".repeat(1_100)), "sent a head of more than 1024 bytes"),
+    ] {
+        logged.take();
+        let (_, stays) = answer(&mut cluster, stream);
+        let lines = logged.take();
+        let is_told = |line: &String| line.starts_with("INFO ") && line.contains(why);
+        assert!(!stays && lines.iter().any(is_told), "{stream}: {lines:?}");
     }
 }
 
@@ -332,6 +387,15 @@ fn whoever_half_closes_the_connection_still_gets_the_answers() {
     cluster.run_for(Duration::from_secs(1));
     assert_eq!(cluster.hear(talk).matches("200 OK").count(), 3);
     assert!(cluster.ending(talk).is_some());
+    // Also behind answers that wait.
+    let talk = dial(&mut cluster);
+    let get = |path: &str| crlf(&format!("GET {path} HTTP/1.1|Host: localhost||"));
+    let stream = ["/v1/clients", "/healthz", "/metrics", "/status.json", "/healthz"].map(get);
+    cluster.send(talk, stream.concat());
+    cluster.end(talk);
+    cluster.run_for(SECOND);
+    assert_eq!(cluster.hear(talk).matches("200 OK").count(), 5);
+    assert!(cluster.ending(talk).is_some());
 }
 
 #[test]
@@ -363,6 +427,16 @@ fn requests_behind_one_that_waits_are_answered_after_it_and_in_order() {
         (1, more)
     );
     assert!(told.find("Herd-Verdict") < told.find("ok\n"));
+    // A client that half-closes its connection is still answered.
+    let leaving = dial(&mut cluster);
+    cluster.send(leaving, crlf(&format!("{put}{get}{put}{get}")));
+    cluster.end(leaving);
+    cluster.run_for(4 * SECOND);
+    assert!(cluster.ending(leaving).is_none(), "the second report waits");
+    cluster.run_for(4 * SECOND);
+    let told = cluster.hear(leaving);
+    assert_eq!((told.matches("Herd-Verdict").count(), told.matches("ok\n").count()), (2, 2));
+    assert!(cluster.ending(leaving).is_some());
     // A server that stops does not wait for the rest.
     cluster.send(talk, crlf(&put));
     cluster.run_for(SECOND);

@@ -417,6 +417,21 @@ fn a_wrong_token_is_held_back_at_report_and_a_report_that_it_does_not_allow_is_d
     let (status, head, _) = answer(&mut cluster, talk);
     assert_eq!(status, 401);
     assert!(head.lines().any(|line| line == "WWW-Authenticate: Basic realm=\"herd\""), "{head}");
+    // It does not matter whether the body comes with the head.
+    let posted = request("POST", "/report?token=wrong", "id=jane&lat=1&lon=2");
+    let (head, body) = posted.split_at(posted.find("id=").expect("a body"));
+    for pieces in [&[&*posted][..], &[head, body]] {
+        let talk = dial(&mut cluster, "Alford");
+        for piece in pieces {
+            cluster.send(talk, *piece);
+            cluster.run_for(2_400 * MS / pieces.len() as u32);
+        }
+        cluster.run_for(2_400 * MS);
+        assert_eq!(answer(&mut cluster, talk).0, 0, "{} pieces", pieces.len());
+        cluster.run_for(300 * MS);
+        let (status, head, _) = answer(&mut cluster, talk);
+        assert!(status == 401 && head.contains("Connection: close"), "{head}");
+    }
     let location = r#"{"_type":"location","lat":1,"lon":2}"#;
     assert_eq!(ask(&mut cluster, "POST", "/owntracks/jane?token=wrong", location).0, 401);
     let (status, head, body) = ask(&mut cluster, "GET", "/report/joe?lat=1&lon=2&token=secret", "");
@@ -426,4 +441,47 @@ fn a_wrong_token_is_held_back_at_report_and_a_report_that_it_does_not_allow_is_d
     assert_eq!(outcomes(&mut cluster, ReportOutcome::Forbidden), 1);
     assert_eq!(ask(&mut cluster, "POST", "/owntracks/jane?token=secret", location).0, 200);
     assert_eq!(cluster.knows("Alford").len(), 1);
+}
+
+#[test]
+fn a_put_does_not_show_the_known_report_to_a_caller_that_may_not_read_it() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tokens_of_writers");
+    let line =
+        |role: &str, token: &str| format!("{role} jane {}\n", in_hex(&sha256(token.as_bytes())));
+    let lines = [line("write", "writer"), line("write", "both"), line("read", "both")];
+    fs::write(&file, lines.concat()).expect("it is ours");
+    let tokens = format!("[http]\ntokens = '{}'", file.display());
+    let mut cluster =
+        Cluster::herd(MemoryOptions::calm(1), &pair("", "").replace("[http]", &tokens));
+    cluster.stop_wall_clocks(NOON);
+    let access = ClientAccess::read(cluster.topology(), "Alford", NOON).expect("the file is valid");
+    *cluster.member("Alford").access = access;
+    // New, the same, and older.
+    for time in [1_795_954_532_u64, 1_795_954_532, 5] {
+        for (token, shows) in [("writer", false), ("both", true)] {
+            let report = format!(r#"{{"lat":1,"lon":2,"time":{time}}}"#);
+            let target = format!("/v1/clients/jane?token={token}");
+            let (status, head, body) = ask(&mut cluster, "PUT", &target, &report);
+            assert!(status == 200 && head.contains("Herd-Verdict: "), "{head}");
+            assert_eq!((body == "{}", body.contains("Feature")), (!shows, shows), "{body}");
+        }
+    }
+}
+
+#[test]
+fn each_put_that_is_too_early_is_counted_and_told() {
+    let logged = Logged::here();
+    let mut cluster = herd("", "max_future_ms = 60_000");
+    for (time, count) in [(1_795_954_600, 1), (1_895_954_600, 2)] {
+        let body = format!(r#"{{"lat":1,"lon":2,"time":{time}}}"#);
+        let (status, _, told) = ask(&mut cluster, "PUT", "/v1/clients/jane", &body);
+        assert_eq!(status, 422, "{time}: {told}");
+        let (member, core) = cluster.reactor("Alford").parts();
+        let status = places_herd::server::status::status(member, core);
+        assert_eq!(status["limit_hits"]["max_future_ms"], count, "{time}: {told}");
+    }
+    cluster.run_for(2 * SECOND);
+    // The second one a second later.
+    let told = "limit: max_future_ms = 60000: 1 report refused";
+    assert_eq!(logged.text().matches(told).count(), 2);
 }
