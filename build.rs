@@ -1,4 +1,4 @@
-//! Sets `HERD_VERSION`, which `herd --version` prints: `0.2.0 (abc1234567)`, or `0.2.0` if the commit is not known; and
+//! Sets `HERD_VERSION`, which `herd --version` prints: `0.3.0 (abc1234567)`, or `0.3.0` if the commit is not known; and
 //! `HERD_BUILT`, the time of the build in seconds since 1970, before which no clock is right. `SOURCE_DATE_EPOCH` sets it,
 //! so that a build can be repeated.
 //!
