@@ -146,7 +146,7 @@ pub const KEYS: &[Key] = &[
     key(HTTP, "body_bytes", Number("bytes", 1_024..=67_108_864), Is("2_097_152"),
         "Longest body of a request. A longer one gets 413, and the connection is closed."),
     key(HTTP, "total_body_bytes", Number("bytes", 65_536..=1_073_741_824), Is("67_108_864"),
-        "Memory for the bodies of all requests that are not complete yet. While it is used up, further requests get 503."),
+        "Memory for all requests that are not complete yet, and for bytes that wait behind an answer. While it is used up, further incomplete requests get 503."),
     key(HTTP, "head_ms", Number("ms", 100..=600_000), Is("10_000"),
         "Time from the first byte of a request to the end of its head. After it the request gets 408, and the connection is closed."),
     key(HTTP, "body_ms", Number("ms", 100..=3_600_000), Is("30_000"),

@@ -75,9 +75,9 @@ impl fmt::Display for HttpError {
             Self::TruncatedBody => f.write_str("closed the connection before the end of the body"),
             Self::HeadTooLong(most) => write!(f, "sent a head of more than {most} bytes"),
             Self::TooManyHeaders(most) => write!(f, "sent more than {most} header fields"),
-            Self::MalformedHead("target") => {
-                f.write_str("sent a malformed target; its characters must be percent-encoded")
-            }
+            Self::MalformedHead("target") => f.write_str(
+                "sent a malformed target, or one whose characters must be percent-encoded",
+            ),
             Self::MalformedHead(part) => write!(f, "sent a malformed {part}"),
             Self::TooManyInterim(most) => write!(f, "sent more than {most} interim responses"),
             Self::SwitchedProtocols => f.write_str("switched protocols without being asked"),

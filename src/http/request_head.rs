@@ -3,7 +3,7 @@
 //! In: the bytes of a complete head. Out: a [`RequestHead`]: method, target and header fields, all of them slices of these
 //! bytes. Nothing is copied.
 //!
-//! httparse parses the head, but accepts more than a server may. So this file also rejects a target with characters
+//! httparse parses the head, but accepts more than a server may. So this file also rejects a path with characters
 //! outside RFC 3986, and a request whose authority is not clear (RFC 9112, section 3.2). The caller has already rejected
 //! heads with a lone LF.
 //!
@@ -49,7 +49,7 @@ pub struct RequestHead<'a> {
     pub query: &'a str,
     /// The host, perhaps with a port, that the request is for. It is empty only in HTTP/1.0.
     pub authority: &'a str,
-    /// Whether the target has the authority: the peer takes this server for a proxy, perhaps.
+    /// Whether the target has the form `http://authority/path`, as in a request to a proxy.
     pub is_absolute: bool,
     /// Whether the peer speaks HTTP/1.0; else it speaks HTTP/1.1.
     pub http_1_0: bool,

@@ -3,7 +3,7 @@
 //! ```text
 //!   state        takes                                     then
 //!   Start        a whole request, a head, or any bytes     Complete, Length, Chunked, or Head
-//!   Head         empty lines, then a head                  by its framing: Length, Chunked, or Complete
+//!   Head         an empty line, or a head                  Start; by its framing: Length, Chunked, or Complete
 //!   Length(n)    n bytes                                   Complete
 //!   Chunked      chunks and trailers                       Complete
 //!   Complete     nothing, until the request is answered    Start
@@ -89,6 +89,9 @@ impl RequestReader {
         slots: &'a mut FieldSlots<'a>,
         limits: &HttpLimits,
     ) -> Result<(usize, RequestEvent<'a>), HttpError> {
+        if self.is_idle() {
+            self.partial = None;
+        }
         let start = if self.partial.is_none() { empty_lines(data) } else { 0 };
         if start == data.len() {
             return Ok((start, RequestEvent::More));
@@ -132,9 +135,11 @@ impl RequestReader {
         is_reading.then_some(partial.body.len())
     }
 
-    /// Whether no byte of a request has arrived since the last one was answered.
+    /// Whether no byte of a request has arrived since the last one was answered, besides empty lines.
     pub fn is_idle(&self) -> bool {
-        self.partial.is_none()
+        let is_empty =
+            |it: &PartialRequest| matches!(it.state, RequestState::Head) && it.head.text.is_empty();
+        self.partial.as_deref().is_none_or(is_empty)
     }
 }
 
@@ -277,6 +282,7 @@ mod tests {
         match reader.partial.as_ref().map(|partial| &partial.state) {
             _ if event.starts_with("Failed") => "Failed",
             _ if event.starts_with("Done") => "Complete",
+            _ if reader.is_idle() => "Start",
             None => "Start",
             Some(RequestState::Head) => "Head",
             Some(RequestState::Length(_)) => "Length(n)",
@@ -310,7 +316,7 @@ mod tests {
             ("Head", head, "\r\n", "Complete"),
             ("Head", head, &put[head.len()..], "Length(n)"),
             ("Head", head, &chunks[head.len()..], "Chunked"),
-            ("Head", "\r", "\n", "Head"),
+            ("Head", "\r", "\n", "Start"),
             ("Head", head, "\n", "Failed"),
             ("Length(n)", &put, "1", "Length(n)"),
             ("Length(n)", &format!("{put}1"), "2", "Complete"),

@@ -64,21 +64,35 @@ pub(super) fn members_of<'b, const N: usize>(
 /// Returns a copy of the body of an app in which serde_json can read what is not JSON, though apps send it: a byte order
 /// mark is left out, and `NaN` and `Infinity` become empty strings, which are no numbers. `None` if it has none of them.
 pub fn mended(body: &[u8]) -> Option<Vec<u8>> {
-    let words = [&b"NaN"[..], b"-Infinity", b"Infinity"];
+    let words = [&b"NaN"[..], b"Infinity"];
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let has_word = words.iter().any(|word| memchr::memmem::find(text, word).is_some());
     if !has_word || !matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) {
         return (text.len() < body.len()).then(|| text.to_vec());
     }
     let (mut text, mut at, mut is_string) = (text.to_vec(), 0, false);
-    while at < text.len() {
-        let word = words.iter().find(|word| !is_string && text[at..].starts_with(word));
-        if let Some(word) = word {
-            text[at..at + word.len()].fill(b' ');
-            text[at..at + 2].fill(b'"');
+    loop {
+        let rest = text.get(at..).unwrap_or_default();
+        let next = match is_string {
+            true => memchr::memchr2(b'"', b'\\', rest),
+            false => memchr::memchr3(b'"', b'N', b'I', rest),
+        };
+        let Some(next) = next else { break };
+        at += next;
+        match text[at] {
+            b'\\' => at += 2,
+            b'"' => (is_string, at) = (!is_string, at + 1),
+            _ => {
+                let length =
+                    words.iter().find(|word| text[at..].starts_with(word)).map_or(1, |it| it.len());
+                let start = at - usize::from(at > 0 && text[at - 1] == b'-');
+                at += length;
+                if length > 1 {
+                    text[start..at].fill(b' ');
+                    text[start..start + 2].fill(b'"');
+                }
+            }
         }
-        is_string ^= word.is_none() && text[at] == b'"';
-        at += word.map_or(1 + usize::from(text[at] == b'\\'), |word| word.len());
     }
     Some(text)
 }
@@ -188,6 +202,9 @@ fn length_of_value(text: &[u8]) -> Option<usize> {
     }
     let (mut depth, mut is_string, mut at) = (0_usize, false, 0);
     loop {
+        if is_string {
+            at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        }
         match text.get(at)? {
             b'\\' => at += 1,
             b'"' => is_string = !is_string,

@@ -34,6 +34,8 @@ pub struct PhoneReading {
     /// The id that a report without an id gets.
     default_id: Option<Vec<u8>>,
     parts: JsonParts,
+    /// Whether the body is too long, or nested too deep, to be read as a single report; it may be a list of them.
+    is_long: bool,
     is_done: bool,
     /// The newest report of each client so far. Reports without an id have the empty id.
     pub kept: Kept,
@@ -52,6 +54,7 @@ impl PhoneReading {
             path_id: request.path_id.map(<[u8]>::to_vec),
             default_id: None,
             parts: JsonParts::new(LISTS[usize::from(request.app == App::Overland)]),
+            is_long: false,
             is_done: false,
             kept: Kept::new(),
             outcomes: Default::default(),
@@ -100,15 +103,23 @@ impl PhoneReading {
             match self.parts.next(body)? {
                 Some((None, None)) => self.fault(Fault::malformed(Unreadable::TOO_LONG, "")),
                 Some((None, Some(item))) => self.item(item),
-                Some((Some(key), Some(item))) if self.app == App::Overland && key == "current" => {
-                    self.item(item);
+                Some((Some(key), item)) if self.app == App::Overland && key == "current" => {
+                    match item {
+                        Some(item) => self.item(item),
+                        None => self.fault(Fault::malformed(Unreadable::TOO_LONG, "")),
+                    }
                 }
                 Some((Some(key), Some(id))) if fields::NAMES[fields::ID].contains(&&*key) => {
                     self.default_id =
                         given_id(id).map(|id| id.into_owned()).or(self.default_id.take());
                 }
                 Some(_) => {}
-                None => self.end(),
+                None => {
+                    if self.is_long && self.kept.is_empty() && self.fault.is_none() {
+                        self.fault(Fault::malformed(Unreadable::TOO_LONG, ""));
+                    }
+                    self.end();
+                }
             }
         }
         Ok(!self.is_done)
@@ -116,7 +127,7 @@ impl PhoneReading {
 
     /// Reads a body that has a single report.
     fn single<'b>(
-        &self,
+        &mut self,
         body: &'b [u8],
     ) -> Result<Option<Result<ReportDraft<'b>, Fault>>, Unreadable> {
         Ok(match self.app {
@@ -127,10 +138,16 @@ impl PhoneReading {
                 let members = members_of(body, owntracks::NAMES)?.unwrap_or_default();
                 Some(owntracks::read(members, self.rules.received))
             }
-            App::Report if body.len() <= VALUE_BYTES_MAX => members_of(body, fields::NAMES)?
-                .filter(|members| !members[fields::LOCATION].as_str().starts_with('['))
-                .map(|members| Ok(fields::of_json(members))),
-            App::Report | App::Overland => None,
+            App::Report => match members_of(body, fields::NAMES) {
+                Err(Unreadable::TooLong) => {
+                    self.is_long = true;
+                    None
+                }
+                members => members?
+                    .filter(|members| !members[fields::LOCATION].as_str().starts_with('['))
+                    .map(|members| Ok(fields::of_json(members))),
+            },
+            App::Overland => None,
         })
     }
 

@@ -231,7 +231,7 @@ impl<'de, const N: usize> Visitor<'de> for Wanted<'_, N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<[Json<'de>; N], A::Error> {
         let mut found = [Json::default(); N];
-        while let Some(index) = members.next_key_seed(Key(&self.0))? {
+        while let Some(index) = members.next_key_seed(WantedKey(&self.0))? {
             match index {
                 Some(index) => found[index] = Json(members.next_value::<&RawValue>()?.get()),
                 None => drop(members.next_value::<IgnoredAny>()?),
@@ -242,9 +242,9 @@ impl<'de, const N: usize> Visitor<'de> for Wanted<'_, N> {
 }
 
 /// Reads a key: its index among these names.
-struct Key<'n>(&'n [&'n str]);
+struct WantedKey<'n>(&'n [&'n str]);
 
-impl<'de> DeserializeSeed<'de> for Key<'_> {
+impl<'de> DeserializeSeed<'de> for WantedKey<'_> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Option<usize>, D::Error> {
@@ -252,7 +252,7 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
     }
 }
 
-impl Visitor<'_> for Key<'_> {
+impl Visitor<'_> for WantedKey<'_> {
     type Value = Option<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -117,8 +117,8 @@ impl LineProtocol<Member> for Chatserver {
             && let Ok(command) = &parsed
             && let Some((key, value)) = forbidden(cx, command)
         {
-            cx.core.limit_hit(key, value, 1, "commands about other ids refused");
-            self.refuse(cx, line, &"its certificate is not for this id");
+            cx.core.limit_hit(key, value, 1, "commands refused");
+            self.refuse(cx, line, &"its certificate does not allow that");
             return Ok(Mode::Lines);
         }
         match parsed {

@@ -42,8 +42,8 @@ pub struct ClientTls {
     own: CertInfo,
     /// The DNS names in the certificate.
     pub(super) names: Vec<String>,
-    /// The hash of the certificate, the authorities and the revocation lists.
-    sha256: [u8; 32],
+    /// The hashes of the certificate, and of the authorities and the revocation lists.
+    hashes: [[u8; 32]; 2],
     /// The mode of the key's file.
     key_mode: u32,
 }
@@ -73,18 +73,18 @@ impl ClientAccess {
         if faults.is_empty() { Ok(access) } else { Err(faults) }
     }
 
-    /// Adopts what `new` has. Only a restart switches TLS on or off. Returns whether the certificate, the authorities
-    /// or the revocation lists are others.
-    pub(super) fn replace_by(&mut self, new: ClientAccess) -> bool {
-        let (tls, is_other) = match (self.tls.take(), new.tls) {
+    /// Adopts what `new` has. Only a restart switches TLS on or off. Returns whether the certificate is another one, and
+    /// whether the authorities or the revocation lists are others.
+    pub(super) fn replace_by(&mut self, new: ClientAccess) -> [bool; 2] {
+        let (tls, are_others) = match (self.tls.take(), new.tls) {
             (Some(old), Some(new)) => {
-                let is_other = old.sha256 != new.sha256;
-                (Some(new), is_other)
+                let are_others = [0, 1].map(|at| old.hashes[at] != new.hashes[at]);
+                (Some(new), are_others)
             }
-            (old, _) => (old, false),
+            (old, _) => (old, [false; 2]),
         };
         *self = ClientAccess { tls, ..new };
-        is_other
+        are_others
     }
 
     /// Warnings about the files at `wall`: secrets that others can read, and a certificate that expires soon.
@@ -106,7 +106,13 @@ impl ClientAccess {
         authorization: Option<&[u8]>,
         query: &[u8],
     ) -> Result<Caller, NoAccess> {
-        let by_certificate = self.tls.as_ref().zip(shown).map(|(tls, shown)| tls.caller(shown));
+        let tls = self.tls.as_ref().zip(shown);
+        let by_certificate = tls.map(|(tls, shown)| tls.caller(shown));
+        if let Some(nobody) = by_certificate.clone()
+            && tls.is_some_and(|(tls, shown)| tls.lacks(shown))
+        {
+            return Ok(nobody);
+        }
         let Some(tokens) = &self.tokens else {
             return Ok(by_certificate.unwrap_or_else(Caller::everybody));
         };
@@ -135,16 +141,16 @@ impl ClientTls {
         let own = files.own(&credentials.chain[0])?;
         let Credentials { authorities, chain, crls, .. } = &credentials;
         let (_, names) = subject_names(&chain[0]);
-        let certificates = chain.iter().chain(authorities).map(|it| &it[..]);
-        let all: Vec<_> = certificates.chain(crls.iter().map(|it| it.as_ref())).collect();
-        let sha256 = sha256(&all.concat());
+        let trusted = authorities.iter().map(|it| &it[..]).chain(crls.iter().map(|it| it.as_ref()));
+        let shown = chain.iter().map(|it| &it[..]);
+        let hashes = [shown.collect::<Vec<_>>(), trusted.collect()].map(|it| sha256(&it.concat()));
         if own.left(wall).is_zero() || wall.0 / 1_000_000_000 < own.not_before {
             let renew = "renew it, and copy certificate and key here";
             return Err(files.dated(untimely(&own, &own, wall, renew)));
         }
         let ports = ClientPorts::new(credentials, presents == PresentsCertificate::Required)
             .map_err(|why| files.unusable(&why))?;
-        Ok(ClientTls { settings: settings.clone(), files, ports, own, names, sha256, key_mode })
+        Ok(ClientTls { settings: settings.clone(), files, ports, own, names, hashes, key_mode })
     }
 
     /// The time until the certificate expires; 0 if it has.

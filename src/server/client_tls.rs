@@ -45,7 +45,7 @@ pub(super) fn check_again(cx: &mut Cx<'_>, protocol: &'static str) {
     }
 }
 
-/// Returns the key and the value that forbid `command` to the client, because its certificate is for another id.
+/// Returns the key and the value that forbid `command` to the client, because of the certificate that it presented or not.
 #[cold]
 pub(super) fn forbidden(
     cx: &Cx<'_>,

@@ -22,6 +22,15 @@ impl Handshakes {
         Handshakes { key: "client_tls_handshakes", open: VecDeque::new() }
     }
 
+    /// Closes all: their certificates would be verified by files that have been replaced.
+    pub(super) fn close_all<S: Shared>(&mut self, core: &mut Core<S>) {
+        for id in self.open.drain(..) {
+            if core.transport(id).is_some_and(Transport::is_shaking_hands) {
+                core.abort_connection(id);
+            }
+        }
+    }
+
     /// Registers a handshake. If `most` handshakes are unfinished, it closes the oldest: an honest peer finishes quickly,
     /// and an attacker must not keep others out.
     pub(super) fn begun<S: Shared>(&mut self, core: &mut Core<S>, id: ConnId, most: usize) {

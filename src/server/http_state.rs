@@ -21,7 +21,7 @@ pub(super) struct HttpState {
     pub(super) herd: Vec<(String, Option<SocketAddr>)>,
     /// The number of lists of clients that are being made.
     pub(super) lists: usize,
-    /// The memory of all unfinished requests, in bytes.
+    /// The memory of all unfinished requests and of bytes that wait behind answers.
     pub(super) held_bytes: usize,
     /// The followers of the live stream.
     pub(super) followers: Followers,

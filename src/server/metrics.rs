@@ -281,11 +281,11 @@ metrics! {
     "head_ms";
     /// HTTP connections closed because the body of a request did not arrive within body_ms, or arrived at less than 500 bytes a second behind its first 16 KiB.
     "body_ms";
-    /// Commands refused because certificates is "required" since a reload, and the client presented none.
+    /// Lines refused because certificates is "required" since a reload, and the client presented none.
     "certificates";
-    /// Commands refused because own_id_only is set, and the client's certificate is for another id.
+    /// Lines refused because own_id_only is set, and the client presented no certificate for their id.
     "own_id_only";
-    /// Commands refused because ask is "own", and the client's certificate is for another id.
+    /// Lines refused because ask is "own", and the client presented no certificate for their id.
     "ask";
     /// Connections to the peer port turned away because CALLERS_MAX is reached.
     "CALLERS_MAX";

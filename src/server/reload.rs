@@ -125,12 +125,16 @@ impl Member {
             }
             self.use_certificates(core);
         }
-        if self.access.replace_by(access) {
+        let [is_other, trusts_others] = self.access.replace_by(access);
+        if is_other || trusts_others {
             let days = self.access.tls.as_ref().map_or(Duration::ZERO, |tls| tls.left(core.wall()));
             let days = plural((days.as_secs() / 86_400) as usize, "day");
             let what =
                 format!("certificates or revocation lists for clients replaced, {days} left");
             self.config.changes.push(what);
+        }
+        if trusts_others {
+            self.client_handshakes.close_all(core);
             let has_shown = |id: &ConnId| {
                 core.transport(*id).is_some_and(|it| !it.peer_certificates().is_empty())
             };

@@ -91,7 +91,7 @@ fn time(input: &[u8]) -> Option<(u64, &[u8])> {
         None => (value(input, GENERALIZED_TIME)?, ""),
     };
     let text = format!("{century}{}", str::from_utf8(text).ok()?);
-    let is_time = text.len() == 15 && text[..14].bytes().all(|byte| byte.is_ascii_digit());
+    let is_time = text.len() == 15 && text.as_bytes()[..14].iter().all(u8::is_ascii_digit);
     let [year, month, day, hour, minute, second] =
         [0..4, 4..6, 6..8, 8..10, 10..12, 12..15].map(|range| text.get(range).unwrap_or_default());
     let text = format!("{year}-{month}-{day}T{hour}:{minute}:{second}");
@@ -134,6 +134,7 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_none() {
+        assert_eq!(utc("26113012000é"), None);
         for text in ["", "Z", "2611221016Z", "261122101639", "26112210163xZ", "500101000000Z"] {
             assert_eq!(utc(text), None, "{text}");
         }

@@ -113,11 +113,8 @@ impl Protocol<Member> for HttpConnection {
             // A stream is the last answer: what follows is never read.
             Some(exchange) if exchange.is_stream => {}
             _ => {
-                self.kept.extend_from_slice(data);
+                self.keep(cx, data);
                 self.note_memory(cx);
-                if self.kept.len() >= cx.state.http.head_bytes {
-                    cx.pause_producing();
-                }
             }
         }
         Ok(())
@@ -125,11 +122,7 @@ impl Protocol<Member> for HttpConnection {
 
     fn read_connection_lost(&mut self, cx: &mut Cx<'_>) -> Flow {
         self.is_half_closed = true;
-        match &self.exchange {
-            // A follower is gone.
-            Some(exchange) if exchange.is_stream => self.step(cx, |_, _| AnswerStep::End),
-            _ => self.end_if_answered(cx),
-        }
+        self.end_if_answered(cx);
         Ok(())
     }
 
@@ -240,8 +233,9 @@ impl HttpConnection {
                 RequestEvent::Failed(error) => self.failed(cx, error),
             }
         }
-        if self.state != Closing {
-            self.kept.extend_from_slice(rest);
+        // A stream is the last answer.
+        if self.state != Closing && !self.exchange.as_ref().is_some_and(|it| it.is_stream) {
+            self.keep(cx, rest);
         }
         self.note_memory(cx);
         self.note_state(cx, has_answered);
@@ -250,8 +244,12 @@ impl HttpConnection {
 
     /// Ends a connection that the peer has half-closed, if nothing is left to be answered.
     fn end_if_answered(&mut self, cx: &mut Cx<'_>) {
-        if self.is_half_closed && self.exchange.is_none() && self.kept.is_empty() {
-            cx.lose_connection();
+        match &self.exchange {
+            _ if !self.is_half_closed => {}
+            // A follower is gone.
+            Some(exchange) if exchange.is_stream => self.step(cx, |_, _| AnswerStep::End),
+            None if self.kept.is_empty() => cx.lose_connection(),
+            _ => {}
         }
     }
 
@@ -261,11 +259,21 @@ impl HttpConnection {
         self.state != Closing && self.exchange.is_none() && !is_full
     }
 
+    /// Keeps bytes for later. If they are many, no more are read.
+    fn keep(&mut self, cx: &mut Cx<'_>, data: &[u8]) {
+        self.kept.extend_from_slice(data);
+        if self.kept.len() >= cx.state.http.head_bytes {
+            cx.pause_producing();
+        }
+    }
+
     /// Goes on with the bytes that were kept.
     fn read_kept(&mut self, cx: &mut Cx<'_>) {
-        cx.resume_producing();
         let kept = mem::take(&mut self.kept);
         self.read(cx, &kept);
+        if self.kept.len() < cx.state.http.head_bytes {
+            cx.resume_producing();
+        }
     }
 
     /// Answers a request whose body has `body_bytes`, or notes that the answer waits.

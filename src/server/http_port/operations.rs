@@ -1,7 +1,8 @@
 //! What operators, their programs and the live page ask a server: whether it is alive and ready, its status, its metrics,
 //! and the page's files.
 //!
-//! In: GET requests. Out: the answer of each; that with numbers in a slice. Reading never changes what another reader sees.
+//! In: GET requests. Out: the answer of each. An answer with numbers waits for its slice (`slices.rs`). Reading never
+//! changes what another reader sees.
 
 use super::conditional::{is_known, known_etags};
 use super::exchange::{AnswerStep, Ask, HttpAnswer, PendingAnswer};

@@ -5,7 +5,7 @@
 //!
 //! | check | else the answer is |
 //! |---|---|
-//! | Host is an IP literal, `localhost`, NAME, NAME.HERD, the host name in the server's `client` or `peer`, a name in the certificate, or one of `[http] hosts`, so that no web site can reach a loopback port by DNS rebinding | 421; 400 if the target has the host |
+//! | Host is an IP literal, `localhost`, NAME, NAME.HERD, the host name in the server's `client` or `peer`, a name in the certificate, or one of `[http] hosts`, so that no web site can reach a loopback port by DNS rebinding | 421; 400 if the target is absolute |
 //! | Expect is `100-continue` | 417 |
 //! | the path is a route, in its raw form | 404; 204 for OPTIONS `*` |
 //! | the method is one of the route's | 405 with Allow; 204 for OPTIONS |
@@ -220,10 +220,12 @@ fn authorize(
         }
         Needs::WriteSome => true,
     };
-    let action = if needs == Needs::OneId && head.method == Put { "report for" } else { "read" };
-    let what = if needs == Needs::OneId { "this client" } else { "all clients" };
-    let detail = format!("the token or certificate does not allow to {action} {what}");
-    if may { Ok(caller) } else { Err(HttpReply::problem(403, &detail, None)) }
+    let detail = match (needs, head.method) {
+        (Needs::OneId, Put) => "the token or certificate does not allow reports of this client",
+        (Needs::OneId, _) => "the token or certificate does not allow reading this client",
+        _ => "the token or certificate does not allow reading everything",
+    };
+    if may { Ok(caller) } else { Err(HttpReply::problem(403, detail, None)) }
 }
 
 /// The answer to OPTIONS, and to a method that the route does not have.
@@ -290,9 +292,15 @@ fn is_own_host(member: &Member, authority: &str) -> bool {
     };
     // A browser verifies the name in a certificate, so no other site has it.
     let certified = member.access.tls.iter().filter(|_| member.http.tls).flat_map(|it| &it.names);
+    let is_named = |name: &String| {
+        // One label may be an asterisk.
+        let any = name.strip_prefix("*.").zip(host.split_once('.'));
+        host.eq_ignore_ascii_case(name)
+            || any.is_some_and(|(name, (_, host))| host.eq_ignore_ascii_case(name))
+    };
     let mut names = member.http.hosts.iter().chain(&member.http_port.hosts).chain(certified);
     host.is_empty()
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
         || host.eq_ignore_ascii_case("localhost")
-        || names.any(|name| host.eq_ignore_ascii_case(name))
+        || names.any(is_named)
 }

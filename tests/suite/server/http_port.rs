@@ -284,7 +284,10 @@ fn the_log_says_why_a_request_was_rejected_before_it_was_parsed() {
     let logged = Logged::here();
     let mut cluster = alford("", "head_bytes = 1024");
     for (stream, why) in [
-        ("GET /a{b} HTTP/1.1|Host: localhost||", "sent a malformed target; its characters must be"),
+        (
+            "GET /a{b} HTTP/1.1|Host: localhost||",
+            "sent a malformed target, or one whose characters must be",
+        ),
         ("GET / HTTP/1.1|Host: localhost|X : y||", "sent a malformed"),
         ("\u{16}\u{3}\u{1}||", "sent a malformed"),
         (&format!("GET /{}", "x".repeat(1_100)), "sent a head of more than 1024 bytes"),
@@ -396,6 +399,12 @@ fn whoever_half_closes_the_connection_still_gets_the_answers() {
     cluster.run_for(SECOND);
     assert_eq!(cluster.hear(talk).matches("200 OK").count(), 5);
     assert!(cluster.ending(talk).is_some());
+    // A stream that begins after that ends at once.
+    let talk = dial(&mut cluster);
+    cluster.send(talk, [get("/metrics"), get("/v1/events")].concat());
+    cluster.end(talk);
+    cluster.run_for(SECOND);
+    assert!(cluster.hear(talk).contains("text/event-stream") && cluster.ending(talk).is_some());
 }
 
 #[test]

@@ -398,6 +398,25 @@ fn a_value_that_is_too_long_does_not_block_an_app() {
     let body = format!(r#"{{"lat":1,"lon":2,"x":"{long}"}}"#);
     assert_eq!(ask(&mut cluster, "PUT", "/v1/clients/jane", &body).0, 413);
     assert!(cluster.knows("Alford").is_empty());
+    // It does not take the other reports of a batch with it; nor does one that is nested too deep.
+    let point = |id: &str, more: &str| {
+        format!(
+            r#"{{"geometry":{{"coordinates":[2,1]}},"properties":{{"device_id":"{id}"{more}}}}}"#
+        )
+    };
+    let (long, deep) = (format!(",\"x\":\"{long}\""), format!(",\"x\":{}", "[".repeat(70)));
+    let deep = deep + &"]".repeat(70);
+    let list = [point("a", ""), point("b", &long), point("c", &deep), point("d", "")].join(",");
+    let body = format!(r#"{{"trip":{{"x":1{long}}},"locations":[{list}]}}"#);
+    let (_, head, body) = ask(&mut cluster, "POST", "/overland", &body);
+    assert_eq!(body, r#"{"result":"ok","taken":2,"dropped":2}"#);
+    assert!(head.lines().any(|line| line == "Herd-Dropped: 2"), "{head}");
+    assert_eq!(cluster.knows("Alford").len(), 2);
+    let deep = ["[".repeat(70), "]".repeat(70)].concat();
+    let list = format!(r#"[{{"id":"e","lat":1,"lon":2}},{{"id":"f","lat":1,"lon":2,"x":{deep}}}]"#);
+    let (_, head, _) = ask(&mut cluster, "POST", "/report", &list);
+    assert!(head.lines().any(|line| line == "Herd-Dropped: 1"), "{head}");
+    assert_eq!(cluster.knows("Alford").len(), 3);
 }
 
 #[test]
