@@ -108,7 +108,10 @@ fn requests(limits: &HttpLimits, pieces: &mut dyn Iterator<Item = &[u8]>) -> Req
 
 /// Checks a request against its bytes, without the reader.
 fn has_one_meaning(raw: &[u8], head: &RequestHead<'_>, body: &[u8]) {
-    let raw = raw.strip_prefix(b"\r\n").unwrap_or(raw);
+    let mut raw = raw;
+    while let Some(rest) = raw.strip_prefix(b"\r\n") {
+        raw = rest;
+    }
     let end = raw.windows(4).position(|four| four == b"\r\n\r\n").expect("a head ends");
     let text = String::from_utf8_lossy(&raw[..end]).to_ascii_lowercase();
     assert!(!text.contains('\0') && !text.replace("\r\n", "").contains(['\r', '\n']), "{text}");
