@@ -66,7 +66,8 @@ pub(super) fn members_of<'b, const N: usize>(
 pub fn mended(body: &[u8]) -> Option<Vec<u8>> {
     let words = [&b"NaN"[..], b"Infinity"];
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let has_word = words.iter().any(|word| memchr::memmem::find(text, word).is_some());
+    let mut initials = memchr::memchr2_iter(b'N', b'I', text);
+    let has_word = initials.any(|at| words.iter().any(|word| text[at..].starts_with(word)));
     if !has_word || !matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) {
         return (text.len() < body.len()).then(|| text.to_vec());
     }
