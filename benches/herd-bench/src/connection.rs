@@ -95,6 +95,8 @@ impl Connection {
         token: Token,
     ) -> Result<(), Failure> {
         debug_assert!(self.unfinished.is_empty());
+        // A child of this process between fork and exec keeps the old socket open, and its events have the same token.
+        let _ = registry.deregister(&mut self.stream);
         self.stream = connect(address)?;
         self.register(registry, token)?;
         self.outgoing.clear();
