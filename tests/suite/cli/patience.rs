@@ -9,6 +9,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -306,12 +308,18 @@ fn status_waits_for_no_server_longer_than_its_timeout() {
     listener.set_nonblocking(true).expect("a socket can be made so");
     while listener.accept().is_ok() {}
     listener.set_nonblocking(false).expect("a socket can be made so");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let ends = is_over.clone();
     let trickler = thread::spawn(move || {
-        let (mut client, _) = listener.accept().expect("it is called");
-        while client.write_all(b" ").is_ok() {}
+        // The first connection may be one that the command has given up.
+        while !ends.load(Ordering::Relaxed) {
+            let (mut client, _) = listener.accept().expect("it is called");
+            while client.write_all(b" ").is_ok() {}
+        }
     });
     asked("did not reply within 0.3 s; wait longer with --timeout SECONDS");
-    // If the command did not connect, the trickler still waits for a connection: this one lets it end.
+    is_over.store(true, Ordering::Relaxed);
+    // The trickler waits for another connection: this one lets it end.
     drop(UnixStream::connect(&path));
     trickler.join().expect("it does not panic");
 }
