@@ -255,13 +255,14 @@ impl PartialRequest {
     fn read_head(&mut self, data: &[u8], limits: &HttpLimits) -> Result<(usize, bool), HttpError> {
         let (text, mut taken) = (&mut self.head, 0);
         while taken < data.len() {
-            let too_long = HttpError::HeadTooLong(limits.head_bytes);
-            let (more, has_ended) = text.take(&data[taken..], limits.head_bytes).ok_or(too_long)?;
-            taken += more;
-            if text.text.first().is_some_and(|byte| !is_token(*byte) && *byte != b'\r') {
+            let first = *text.text.first().unwrap_or(&data[taken]);
+            if !is_token(first) && first != b'\r' {
                 // This is TLS or another protocol, and may never send the end of a head.
                 return Err(HttpError::MalformedHead("request line"));
             }
+            let too_long = HttpError::HeadTooLong(limits.head_bytes);
+            let (more, has_ended) = text.take(&data[taken..], limits.head_bytes).ok_or(too_long)?;
+            taken += more;
             if has_ended && is_last_line(last_line(&text.text))? {
                 if text.text.len() > 2 {
                     return Ok((taken, true));
