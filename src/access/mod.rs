@@ -11,6 +11,7 @@
 //! | any | yes | none, or no token is configured | do everything; with `own_id_only` or `ask = "own"` only for its own id |
 //! | yes | yes | a right one | what the certificate or the token allows |
 //! | yes | yes | a wrong one | nothing: 401 |
+//! | any | no, but required since a reload | any | nothing: 403 |
 //!
 //! The file has hashes of tokens, so nobody can use it, or a backup of it, to log in. A token has 128 random bits, so no
 //! hash needs a salt or many rounds.

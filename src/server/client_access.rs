@@ -158,7 +158,8 @@ impl ClientTls {
         self.own.left(wall)
     }
 
-    /// Whether the certificates `shown` are none, but one is required: a reload has changed that.
+    /// Whether the client presented no certificate, but one is required. The handshake would have failed, unless a reload
+    /// has changed the setting since.
     pub(super) fn lacks(&self, shown: &[Vec<u8>]) -> bool {
         self.settings.certificates == PresentsCertificate::Required && shown.is_empty()
     }

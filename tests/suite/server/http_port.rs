@@ -119,7 +119,7 @@ fn each_fault_of_a_request_has_its_status_and_leaves_the_connection_in_step_or_c
         ("GET /healthz HTTP/1.1|Host: alford||".to_owned(), (200, true)),
         ("GET /healthz HTTP/1.1|Host: ALFORD.places-herd:12200||".to_owned(), (200, true)),
         ("GET /healthz HTTP/1.1|Host: Alford.example||".to_owned(), (421, true)),
-        // Somebody takes this server for a proxy.
+        // The client uses this server as a proxy.
         ("GET http://b.example/healthz HTTP/1.1|Host: localhost||".to_owned(), (400, false)),
         ("GET http://LOCALHOST/healthz HTTP/1.1|Host: b.example||".to_owned(), (200, true)),
         ("GET /healthz HTTP/1.1|Host: [::1]:80||".to_owned(), (200, true)),
