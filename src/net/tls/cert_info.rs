@@ -91,7 +91,8 @@ fn time(input: &[u8]) -> Option<(u64, &[u8])> {
         None => (value(input, GENERALIZED_TIME)?, ""),
     };
     let text = format!("{century}{}", str::from_utf8(text).ok()?);
-    let is_time = text.len() == 15 && text.as_bytes()[..14].iter().all(u8::is_ascii_digit);
+    let digits = text.strip_suffix('Z').unwrap_or_default();
+    let is_time = digits.len() == 14 && digits.bytes().all(|byte| byte.is_ascii_digit());
     let [year, month, day, hour, minute, second] =
         [0..4, 4..6, 6..8, 8..10, 10..12, 12..15].map(|range| text.get(range).unwrap_or_default());
     let text = format!("{year}-{month}-{day}T{hour}:{minute}:{second}");
@@ -138,6 +139,8 @@ mod tests {
         for text in ["", "Z", "2611221016Z", "261122101639", "26112210163xZ", "500101000000Z"] {
             assert_eq!(utc(text), None, "{text}");
         }
+        // RFC 5280, section 4.1.2.5: its last letter is Z, which RFC 3339 would let be small.
+        assert_eq!(utc("261122101639z"), None);
         assert_eq!(generalized("19691231235959Z"), None);
         assert_eq!(generalized("+0261122101639Z"), None);
     }
