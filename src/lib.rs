@@ -26,6 +26,8 @@ pub mod places;
 
 pub mod fetch;
 
+pub mod nats;
+
 pub mod phones;
 
 pub mod access;

@@ -16,6 +16,7 @@ mod lines;
 #[allow(clippy::duplicate_mod, reason = "the suite has it, too")]
 mod memory_disk;
 mod names;
+mod nats;
 mod phones;
 mod places;
 mod servers;
@@ -27,6 +28,7 @@ pub use http::{http_chunks, http_request, http_response, http_tunnel};
 pub use journal::journal;
 pub use lines::{command, lines, rows};
 pub use names::{base_url, dns_answer, dns_files, no_proxy, topology};
+pub use nats::nats_server;
 pub use phones::phone_body;
 pub use places::{places_file, places_google, places_legacy, places_photon};
 pub use servers::{client_port, peer_port, status_socket};
@@ -50,6 +52,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("http_tunnel", http_tunnel),
     ("journal", journal),
     ("lines", lines),
+    ("nats_server", nats_server),
     ("no_proxy", no_proxy),
     ("peer_port", peer_port),
     ("phone_body", phone_body),

@@ -64,6 +64,7 @@ pub use request::{Method, Request, RequestError};
 pub use request_head::{FieldSlots, RequestHead};
 pub use request_reader::{RequestEvent, RequestReader};
 pub use response::{Response, ResponseProgress, ResponseReader};
+pub(crate) use url::host_and_port;
 pub use url::{BaseUrl, ProxyUrl, Scheme, UrlFault};
 
 /// How much a peer may send. Exceeding a limit is an [`HttpError`].

@@ -161,7 +161,8 @@ fn credentials(text: &str) -> Result<Secret, UrlFault> {
     Secret::new(&decoded).map_err(|_| NO_CREDENTIALS)
 }
 
-fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
+/// Parses `host:port`, of which the port is optional.
+pub(crate) fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (address, behind) = rest.split_once(']').ok_or(NO_HOST)?;

@@ -62,6 +62,7 @@ pub use escape::{Escaped, OneLine, escape, one_line, operand, plural, shell_quot
 pub use filter::{LEVEL_REMEDY, directives};
 use line::LineForm;
 pub use log_file::{LogFile, WAITING_BYTES};
+pub(crate) use stamp::rfc_3339;
 use stderr::Stderr;
 
 /// The wall clock, in nanoseconds since 1970, UTC.

@@ -64,17 +64,8 @@ impl Secret {
     ///
     /// The file cannot be read, or [`Secret::new`] rejects its contents.
     pub fn from_file(path: &Path) -> Result<(Secret, Option<String>), NoSecret> {
-        let named = |fault: &dyn fmt::Display| NoSecret(format!("{}: {fault}", path.display()));
-        let limit = (BYTES_MAX + "\u{feff}\r\n".len()) as u64;
-        let (bytes, permissions) = files::read(path, limit).map_err(|error| named(&error))?;
-        let mode = permissions.mode();
-        let text = str::from_utf8(&bytes).map_err(|_| named(&"it is not text"))?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let secret = Secret::new(text).map_err(|fault| named(&fault))?;
-        let warning = (mode & 0o077 != 0).then(|| {
-            let (path, mode) = (path.display(), mode & 0o777);
-            format!("{path}: other users may open this key file (mode {mode:04o}); chmod 600 it")
-        });
+        let (text, warning) = read_file(path, BYTES_MAX + "\r\n".len())?;
+        let secret = Secret::new(&text).map_err(|fault| NoSecret::in_file(path, &fault))?;
         Ok((secret, warning))
     }
 
@@ -127,6 +118,35 @@ impl Secret {
             })
         })
     }
+}
+
+impl NoSecret {
+    /// Says what is wrong with the file at `path`.
+    pub(crate) fn in_file(path: &Path, fault: &dyn fmt::Display) -> NoSecret {
+        NoSecret(format!("{}: {fault}", path.display()))
+    }
+}
+
+/// Reads a file with secrets, of at most `bytes_max` bytes after a byte order mark, which it removes. It blocks. Also
+/// returns a warning if others than the owner may read or write the file.
+///
+/// # Errors
+///
+/// The file cannot be read, is too long, or is not UTF-8.
+pub(crate) fn read_file(
+    path: &Path,
+    bytes_max: usize,
+) -> Result<(String, Option<String>), NoSecret> {
+    let limit = ("\u{feff}".len() + bytes_max) as u64;
+    let (bytes, permissions) =
+        files::read(path, limit).map_err(|error| NoSecret::in_file(path, &error))?;
+    let mode = permissions.mode() & 0o777;
+    let text = str::from_utf8(&bytes).map_err(|_| NoSecret::in_file(path, &"it is not text"))?;
+    let warning = (mode & 0o077 != 0).then(|| {
+        let path = path.display();
+        format!("{path}: other users may open this key file (mode {mode:04o}); chmod 600 it")
+    });
+    Ok((text.strip_prefix('\u{feff}').unwrap_or(text).to_owned(), warning))
 }
 
 /// Returns `text` with `***` in place of anything that looks like one of Google's keys. For texts in which

@@ -57,11 +57,14 @@ impl TimestampCache {
     }
 }
 
+/// Returns the time as `2026-11-22T10:16:39.123456Z`, the form of RFC 3339.
+pub(crate) fn rfc_3339(unix_ns: u64) -> String {
+    String::from_utf8_lossy(TimestampCache::new().at(unix_ns)).into_owned()
+}
+
 /// Returns the time in a form for file names, without colons: `2026-11-22T10-16-39Z`.
 pub(super) fn for_a_file_name(unix_ns: u64) -> String {
-    let mut stamp = TimestampCache::new();
-    let text = String::from_utf8_lossy(stamp.at(unix_ns));
-    format!("{}Z", text[..19].replace(':', "-"))
+    format!("{}Z", rfc_3339(unix_ns)[..19].replace(':', "-"))
 }
 
 #[inline]
