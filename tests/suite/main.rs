@@ -21,6 +21,7 @@ mod http;
 mod journal;
 mod layers;
 mod log;
+mod nats;
 mod net {
     mod dns;
 }

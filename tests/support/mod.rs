@@ -7,6 +7,8 @@ pub(crate) mod fake_google;
 #[cfg(all(target_os = "linux", feature = "embedded-places"))]
 pub(crate) mod herd;
 pub(crate) mod logged;
+pub(crate) mod nats_double;
+pub(crate) mod nats_server;
 pub(crate) mod openapi;
 pub(crate) mod ports;
 pub(crate) mod process;

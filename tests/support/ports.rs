@@ -1,4 +1,4 @@
-//! Ports that certainly refuse connections, and ports that are free again.
+//! Ports that certainly refuse connections, ports that are free again, and addresses for fixed ports.
 //!
 //! Each process that is being started keeps a copy of a closed listener for an instant, between its fork and its exec,
 //! and accepts connections, which are then reset. And another test may take a port that was released.
@@ -7,6 +7,7 @@
 
 use socket2::{Domain, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,4 +62,13 @@ pub fn wait_until_free(address: SocketAddr) {
         }
         thread::park_timeout(Duration::from_millis(1));
     }
+}
+
+/// A loopback address that no other test uses, from 127.1.0.0 to 127.128.255.255, so that fixed ports are free there. The
+/// process selects 13 of its 23 bits, and the number of the call 10.
+pub fn own_loopback() -> Ipv4Addr {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let (process, number) = (std::process::id(), TAKEN.fetch_add(1, Ordering::Relaxed));
+    let [_, high, middle, low] = ((process & 0x1fff) << 10 | number & 0x3ff).to_be_bytes();
+    Ipv4Addr::new(127, 1 + high, middle, low)
 }

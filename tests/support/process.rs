@@ -1,5 +1,6 @@
 //! Running the real binary: processes with deadlines and guards, and herds with addresses of their own.
 
+use super::ports::own_loopback;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, Signal, getpgid, pidfd_open, pidfd_send_signal};
@@ -297,7 +298,7 @@ impl Herd {
         let folder = std::env::temp_dir().join(format!("herd-{id}-{number}-{test}"));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder for the test");
-        let ip = own_loopback(id, number);
+        let ip = own_loopback();
         let mut text = String::from("herd = \"test\"\n");
         for (number, (name, neighbours)) in servers.iter().enumerate() {
             let _ = write!(
@@ -455,11 +456,4 @@ pub(crate) fn is_readable(fd: &impl AsFd, deadline: Instant) -> bool {
     let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
     let mut polled = [PollFd::new(fd, PollFlags::IN)];
     retry_on_intr(|| poll(&mut polled, Some(&timeout))).expect("poll(2)") > 0
-}
-
-/// Returns an address from 127.1.0.0 to 127.128.255.255. The process selects 13 of its 23 bits, and the number of the
-/// herd 10.
-fn own_loopback(process: u32, number: u32) -> Ipv4Addr {
-    let [_, high, middle, low] = ((process & 0x1fff) << 10 | number & 0x3ff).to_be_bytes();
-    Ipv4Addr::new(127, 1 + high, middle, low)
 }

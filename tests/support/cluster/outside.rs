@@ -120,6 +120,12 @@ impl Cluster {
         self.answerer = Some(Answerer(Box::new(answer)));
     }
 
+    /// The core of the outside's reactor, for what a test does to the machines that it [hosts](Cluster::host).
+    pub(crate) fn outside_core(&mut self) -> &mut Core<Outside> {
+        self.outside_is_touched = true;
+        self.outside.parts().1
+    }
+
     /// The network of the outside, in which a test can cause faults.
     pub(crate) fn outside_network(&mut self) -> &mut MemoryIo {
         self.outside.io()

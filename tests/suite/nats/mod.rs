@@ -1,0 +1,4 @@
+//! The NATS double, against what real servers do.
+
+mod double;
+mod transcripts;
