@@ -9,6 +9,7 @@
 //! herd client Alford            sends lines to a server and prints its replies
 //! herd pki init                 creates the herd's certificate authority; also `issue` and `revoke`
 //! herd places check             asks the source of places one question and reports how it went
+//! herd bus check                makes all steps of a connection to the bus and reports how each went
 //! herd status                   prints the status of the servers on this machine
 //! herd journal check            checks a server's journal for damage
 //! herd completions bash         prints a script with which a shell completes commands and options

@@ -31,7 +31,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
-        let topology = file.read()?;
+        let mut topology = file.read()?;
         let mut warnings = topology.warnings().to_vec();
         let mut config = Vec::new();
         if let Err(faults) = OpenPlaces::open(&topology.places, |warning| warnings.push(warning)) {
@@ -45,6 +45,8 @@ impl Check {
             check_certificates(&topology, settings, &mut warnings, &mut config);
         }
         check_access(&topology, &mut warnings, &mut config);
+        let read = topology.bus.as_mut().map(|bus| bus.read_files(|it| warnings.push(it)));
+        config.extend(read.and_then(Result::err).into_iter().flatten());
         let mut faults: Vec<(Exit, Diagnostic)> = Vec::new();
         let log = log::destination(&topology.log).folder;
         let log = log.and_then(|folder| check_folder(&topology, "log", &folder));

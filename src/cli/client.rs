@@ -7,7 +7,8 @@ mod relay;
 mod secure;
 
 use self::relay::{End, Relay};
-use self::secure::{Connection, TlsArgs, hint};
+pub(super) use self::secure::Connection;
+use self::secure::{TlsArgs, hint};
 use super::exit::{Exit, Failure};
 use super::patience::{Patience, connect, is_late};
 use super::topology_file::TopologyFile;
@@ -251,7 +252,7 @@ struct LookUp {
     found: Option<LookUpResult>,
 }
 
-type LookUpResult = Result<Vec<IpAddr>, DnsError>;
+pub(super) type LookUpResult = Result<Vec<IpAddr>, DnsError>;
 
 impl Shared for LookUp {
     type Message = ();
@@ -269,7 +270,7 @@ impl Resolving for LookUp {
 }
 
 /// Looks up all addresses of `host`, within the timeout in `options`.
-fn addresses_of(host: &str, options: DnsOptions) -> io::Result<LookUpResult> {
+pub(super) fn addresses_of(host: &str, options: DnsOptions) -> io::Result<LookUpResult> {
     let look_up = LookUp { dns: dns::DnsClient::new(options), found: None };
     let mut reactor = Reactor::new(MioIo::new(&[])?, look_up, ReactorLimits::default());
     let (look_up, core) = reactor.parts();
@@ -298,7 +299,7 @@ fn broken(reply: &[u8]) -> &'static str {
 
 /// Connects to the first address that accepts, or returns why the last one failed. One deadline covers all: each
 /// address gets an equal share of the time that is left.
-fn first_of(addresses: &[SocketAddr], patience: Patience) -> Result<Socket, String> {
+pub(super) fn first_of(addresses: &[SocketAddr], patience: Patience) -> Result<Socket, String> {
     let mut why = String::from("its name has no address");
     let end = patience.end();
     let share = if addresses.len() > 1 { "its share of " } else { "" };

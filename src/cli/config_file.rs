@@ -22,6 +22,8 @@ pub(super) struct ConfigFile {
     pub(super) file: TopologyFile,
     /// The server's name.
     pub(super) name: String,
+    /// The settings that override the file's.
+    pub(super) supposed: Supposed,
     pub(super) terminal: Terminal,
     /// The SHA-256 of the topology whose warnings were logged.
     pub(super) warned: String,
@@ -36,8 +38,8 @@ impl ConfigReader for ConfigFile {
     ) -> Result<Prepared, Vec<String>> {
         let in_words =
             |faults: &[Diagnostic]| faults.iter().map(Diagnostic::in_one_line).collect::<Vec<_>>();
-        let supposed = Supposed { no_search: true, ..Supposed::default() };
-        let topology = Topology::read_supposing(self.file.path(), supposed)
+        let supposed = Supposed { no_search: true, ..self.supposed };
+        let mut topology = Topology::read_supposing(self.file.path(), supposed)
             .map_err(|faults| in_words(faults.iter().as_slice()))?;
         let Some(view) = topology.view_of(&self.name) else {
             let (file, name) = (self.file.path().display(), &self.name);
@@ -56,13 +58,14 @@ impl ConfigReader for ConfigFile {
             folder.and_then(|folder| check_folder(&topology, table, &folder))
         });
         let mut faults: Vec<Diagnostic> = faults.collect();
-        let (places, peer_tls, access) = match open(&topology, herd, &self.name, wall, has_places) {
-            Ok(opened) if faults.is_empty() => opened,
-            opened => {
-                faults.extend(opened.err().into_iter().flatten());
-                return Err(in_words(&faults));
-            }
-        };
+        let (places, peer_tls, access) =
+            match open(&mut topology, herd, &self.name, wall, has_places) {
+                Ok(opened) if faults.is_empty() => opened,
+                opened => {
+                    faults.extend(opened.err().into_iter().flatten());
+                    return Err(in_words(&faults));
+                }
+            };
         if topology.sha256 != self.warned {
             topology.warnings().iter().for_each(|it| log::warn!("{}", it.in_one_line()));
             self.warned.clone_from(&topology.sha256);
@@ -79,27 +82,28 @@ impl ConfigReader for ConfigFile {
 /// What [`open`] opens.
 type Opened = (Option<PlacesInUse>, Option<PeerTls>, ClientAccess);
 
-/// Opens the source of places, if `has_places`, and the certificates and tokens of the server `name` of `topology`. Logs warnings.
-/// `herd`: the herd's name in the certificates.
+/// Opens the source of places, if `has_places`, and the certificates and tokens of the server `name` of `topology`; reads the
+/// files of its bus into `topology`. Logs warnings. `herd`: the herd's name in the certificates.
 pub(super) fn open(
-    topology: &Topology,
+    topology: &mut Topology,
     herd: &str,
     name: &str,
     wall: UnixNanos,
     has_places: bool,
 ) -> Result<Opened, Vec<Diagnostic>> {
     let warn = |warning: Diagnostic| log::warn!("{}", warning.in_one_line());
+    let bus = topology.bus.as_mut().map_or(Ok(()), |bus| bus.read_files(warn));
     let places = has_places.then(|| OpenPlaces::open(&topology.places, warn)).transpose();
     let read = |settings| PeerTls::read(settings, herd, name, wall);
     let peer_tls = topology.peer_tls.as_ref().map(read).transpose();
-    match (places, peer_tls, ClientAccess::read(topology, name, wall)) {
-        (Ok(places), Ok(peer_tls), Ok(access)) => {
+    match (places, peer_tls, ClientAccess::read(topology, name, wall), bus) {
+        (Ok(places), Ok(peer_tls), Ok(access), Ok(())) => {
             Ok((places.map(|places| places.in_use), peer_tls, access))
         }
-        (places, peer_tls, access) => {
+        (places, peer_tls, access, bus) => {
             let mut faults = places.err().unwrap_or_default();
             faults.extend(peer_tls.err().map(|fault| *fault));
-            faults.extend(access.err().into_iter().flatten());
+            faults.extend([access.err(), bus.err()].into_iter().flatten().flatten());
             Err(faults)
         }
     }

@@ -5,7 +5,9 @@
 //! Each command is a struct that clap fills, with a method `run` that returns its failure. Only this file prints
 //! failures and exits.
 
+mod bus_check;
 mod check;
+mod check_output;
 mod client;
 mod completions;
 mod config;
@@ -106,6 +108,9 @@ enum CliCommand {
     /// Send a test request to the source of places
     #[command(subcommand)]
     Places(places_check::Places),
+    /// Test the bus of a topology
+    #[command(subcommand)]
+    Bus(bus_check::BusCommand),
     Status(status::Status),
     Reload(reload::ReloadArgs),
     Journal(journal::JournalArgs),
@@ -152,6 +157,7 @@ impl Cli {
             CliCommand::Pki(pki) => pki.run(&topology),
             CliCommand::Token(token::TokenCommand::New(new)) => new.run(&topology),
             CliCommand::Places(places_check::Places::Check(check)) => check.run(&topology),
+            CliCommand::Bus(bus_check::BusCommand::Check(check)) => check.run(&topology),
             CliCommand::Status(status) => status.run(&topology),
             CliCommand::Reload(reload) => reload.run(&topology),
             CliCommand::Journal(journal) => journal.run(),
@@ -267,6 +273,7 @@ mod tests {
             &["status", "--json", "--", "-x", "--timeout"],
             &["reload", "--strict", "--", "-x"],
             &["places", "check", "--at", "-34.0-118.4"],
+            &["bus", "check", "--timeout", "9", "--", "-x"],
             &["journal", "check", "--", "-journal/-x"],
             #[cfg(feature = "pki")]
             &["pki", "issue", "--folder=-pki", "--", "-x", "-y"],

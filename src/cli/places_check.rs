@@ -4,8 +4,9 @@
 //! the same pool), and prints the time of each phase, or the phase that failed and the remedy.
 //!
 //! The key is removed from the service's text after the JSON is decoded and before the text is cut, and once more from
-//! the whole output.
+//! the whole output (`check_output.rs`).
 
+use super::check_output::{CheckOutput, Ms};
 use super::exit::{Exit, Failure};
 use super::sources::OpenPlaces;
 use super::topology_file::TopologyFile;
@@ -16,7 +17,6 @@ use crate::fetch::pool::{
 };
 use crate::http::Response;
 use crate::log::one_line;
-use crate::log::secret::Secret;
 use crate::net::dns::{DnsClient, DnsError, LookupId, Resolving};
 use crate::places::{Answer, Fetch, Progress, Query, Scheme, SearchStatus, Source, Ticket};
 use crate::server::network::{self, Network};
@@ -24,12 +24,8 @@ use crate::server::place_queries::{PlacesInUse, query_near};
 use crate::wire::command::Radius;
 use crate::wire::location::Location;
 use herd_reactor::{Core, MioIo, Moment, Reactor, ReactorLimits, Shared, TurnCounts};
-use std::fmt::{self, Write as _};
 use std::io;
 use std::net::IpAddr;
-
-/// The longest text of a service that is printed, in characters.
-const TEXT_CHARS_MAX: usize = 200;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Places {
@@ -80,7 +76,10 @@ impl PlacesCheck {
                 .map_err(|faults| file.refused(&faults))?;
         let query = self.query();
         let name = source.name();
-        let mut report = CheckOutput { text: String::new(), key };
+        let mut report = CheckOutput::new(move |text| match &key {
+            Some(key) => key.scrub(text),
+            None => text.to_owned(),
+        });
         let asked = source.nearby(Ticket(1), &query);
         let (answer, advice) = match (asked, network, &topology.places.source) {
             (Progress::Answered(answer), ..) => {
@@ -102,11 +101,11 @@ impl PlacesCheck {
                 return Err(Failure::new(Exit::Internal, what));
             }
         };
-        report.answer(&answer, &query);
+        report_answer(&mut report, &answer, &query);
         if let Some(advice) = advice {
             report.line("remedy", advice);
         }
-        print_line(&report.scrub(report.text.trim_end()));
+        print_line(&report.finish());
         match answer {
             Answer::Found(_) | Answer::Listed(_) | Answer::Rendered(_) => Ok(()),
             Answer::Failed(failure) => {
@@ -355,9 +354,9 @@ impl Way {
             match (outcome, end) {
                 (Err(error), _) if error.phase == phase => {
                     let what = one_line(&error.what);
-                    report.line(&name, format_args!("{}  FAILED: {what}", Ms(since, ended)));
+                    report.line(&name, format_args!("{}  FAILED: {what}", Ms(ended - since)));
                 }
-                (_, Some(end)) if is_needed => report.line(&name, Ms(since, end)),
+                (_, Some(end)) if is_needed => report.line(&name, Ms(end - since)),
                 _ => report.line(&name, "-"),
             }
             since = end.unwrap_or(since);
@@ -365,54 +364,21 @@ impl Way {
     }
 }
 
-/// The time between two moments, in milliseconds.
-struct Ms(Moment, Moment);
-
-impl fmt::Display for Ms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:8.3} ms", (self.1 - self.0).as_secs_f64() * 1e3)
-    }
-}
-
-/// The output, collected.
-#[derive(Debug)]
-struct CheckOutput {
-    text: String,
-    /// The key, which must not be in the output.
-    key: Option<Secret>,
-}
-
-impl CheckOutput {
-    fn line(&mut self, name: &str, value: impl fmt::Display) {
-        let _ = writeln!(self.text, "{name:<12}{value}");
-    }
-
-    /// Writes the status, the number of places, and the first place as a client would see it.
-    fn answer(&mut self, answer: &Answer, query: &Query) {
-        match answer {
-            Answer::Failed(failure) => {
-                let (status, message) = (failure.status.as_str(), &failure.message);
-                self.line("status", format_args!("{status}: {message}"));
-            }
-            _ => self.line("status", answer.status(usize::MAX)),
+/// Writes the status, the number of places, and the first place as a client would see it.
+fn report_answer(report: &mut CheckOutput, answer: &Answer, query: &Query) {
+    match answer {
+        Answer::Failed(failure) => {
+            let (status, message) = (failure.status.as_str(), &failure.message);
+            report.line("status", format_args!("{status}: {message}"));
         }
-        self.line("places", answer.count(usize::MAX));
-        let Some(([name, place_id, types, vicinity], location)) = answer.first() else { return };
-        self.line("first", self.cut(&name));
-        self.line("  place_id", self.cut(&place_id));
-        self.line("  types", self.cut(&types));
-        self.line("  vicinity", self.cut(&vicinity));
-        let km = location.map(|location| query.distance_m(location) / 1e3);
-        self.line("  distance", km.map_or("-".to_string(), |km| format!("{km:.3} km")));
+        _ => report.line("status", answer.status(usize::MAX)),
     }
-
-    /// Returns a service's text without the key, escaped and cut.
-    fn cut(&self, text: &str) -> String {
-        let text = self.scrub(if text.is_empty() { "-" } else { text });
-        one_line(&text).chars().take(TEXT_CHARS_MAX).collect()
-    }
-
-    fn scrub(&self, text: &str) -> String {
-        self.key.as_ref().map_or_else(|| text.to_string(), |key| key.scrub(text))
-    }
+    report.line("places", answer.count(usize::MAX));
+    let Some(([name, place_id, types, vicinity], location)) = answer.first() else { return };
+    report.line("first", report.cut(&name));
+    report.line("  place_id", report.cut(&place_id));
+    report.line("  types", report.cut(&types));
+    report.line("  vicinity", report.cut(&vicinity));
+    let km = location.map(|location| query.distance_m(location) / 1e3);
+    report.line("  distance", km.map_or("-".to_string(), |km| format!("{km:.3} km")));
 }

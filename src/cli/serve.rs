@@ -20,7 +20,7 @@ use super::journal::refused;
 use super::print_line;
 use super::terminal::Terminal;
 use super::topology_file::{FOLDER_MODE, TopologyFile};
-use crate::config::{Server, Topology};
+use crate::config::{Server, Supposed, Topology};
 use crate::files;
 use crate::journal::{JournalSettings, KernelDisk, OpenError};
 use crate::log::{self, plural};
@@ -67,6 +67,9 @@ pub(super) struct Serve {
     /// Stop when this process, the parent, has ended; `herd up` passes it
     #[arg(long, value_name = "PID", hide = true)]
     parent: Option<i32>,
+    /// Use the nats-server at this address as the bus, and no edges; `herd up --bus` passes it
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    bus: Option<SocketAddr>,
 }
 
 impl Serve {
@@ -75,14 +78,16 @@ impl Serve {
             end_with(parent)?;
         }
         file.must_be_a_file()?;
-        let topology = file.read()?;
-        let server = file.server_to_run(&topology, &self.name)?;
+        let supposed = Supposed { bus: self.bus, ..Supposed::default() };
+        let mut topology = file.read_supposing(supposed)?;
+        let server = file.server_to_run(&topology, &self.name)?.clone();
         if let Some(folder) = log::destination(&topology.log).folder {
             must_take_files(file, &topology, "log", &folder)?;
         }
         let log = log::start(&topology.log, &self.name, || MioIo::wall_clock().0)
             .map_err(|e| Failure::new(Exit::CannotCreate, format!("cannot create the log: {e}")))?;
-        let outcome = serve(file, &topology, server, &log, self.parent).map_err(told);
+        let outcome =
+            serve(file, &mut topology, &server, supposed, &log, self.parent).map_err(told);
         log::flush();
         outcome
     }
@@ -98,12 +103,13 @@ fn told(failure: Failure) -> Failure {
     Failure { what: String::new(), ..failure }
 }
 
-/// Runs `server` of `topology`, which was read from `file`. `log`: where its log is, for the start line. `parent`: the
-/// process whose end stops it.
+/// Runs `server` of `topology`, which was read from `file` with the settings in `supposed`. `log`: where its log is, for the
+/// start line. `parent`: the process whose end stops it.
 fn serve(
     file: &TopologyFile,
-    topology: &Topology,
+    topology: &mut Topology,
     server: &Server,
+    supposed: Supposed,
     log: &str,
     parent: Option<i32>,
 ) -> Result<(), Failure> {
@@ -127,7 +133,8 @@ fn serve(
     dump_no_core();
     let terminal = Terminal::at_start();
     let wall = MioIo::wall_clock();
-    let (places, peer_tls, access) = config_file::open(topology, &topology.herd, name, wall, true)
+    let herd = topology.herd.clone();
+    let (places, peer_tls, access) = config_file::open(topology, &herd, name, wall, true)
         .map_err(|faults| file.refused(&faults))?;
     let places = places.expect("it was to be opened");
     let signals =
@@ -156,6 +163,7 @@ fn serve(
     member.config_reader = Some(Box::new(ConfigFile {
         file: file.clone(),
         name: name.clone(),
+        supposed,
         terminal,
         warned: topology.sha256.clone(),
     }));
@@ -236,6 +244,10 @@ fn log_settings(file: &TopologyFile, topology: &Topology, name: &str, connection
         }
         None => ::log::info!("no [journal]: {name} forgets its reports when it ends"),
     }
+    if let Some(bus) = &topology.bus {
+        let urls = bus.urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        ::log::info!("[bus] bucket = {}, nats = {urls}", bus.bucket.name());
+    }
     let descriptors = process::getrlimit(Resource::Nofile).current;
     let descriptors = descriptors.map_or("unlimited".into(), |most| most.to_string());
     let clients = topology.limits.connections.unwrap_or(usize::MAX).min(connections_max);
@@ -276,7 +288,7 @@ fn dump_no_core() {
 }
 
 /// Makes the kernel send SIGTERM to this process when `parent` ends. Fails if it has ended already.
-fn end_with(parent: i32) -> Result<(), Failure> {
+pub(super) fn end_with(parent: i32) -> Result<(), Failure> {
     process::set_parent_process_death_signal(Some(process::Signal::TERM))
         .map_err(|e| Failure::os("prctl(PR_SET_PDEATHSIG)", e))?;
     match process::getppid() == Pid::from_raw(parent) {

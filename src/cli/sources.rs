@@ -90,15 +90,20 @@ fn open_network(
     let (Some(source), Ok(tls), Ok(proxy), Ok(fallback)) = (source, tls, proxy, fallback) else {
         return Err(faults);
     };
-    let options = DnsOptions {
+    let pool = HttpPool::new(tls, settings.pool_limits()).with_proxy(proxy);
+    let network = Some(Network { dns: DnsClient::new(dns_options(settings)), pool });
+    Ok(OpenPlaces { in_use: PlacesInUse { source, network, fallback }, key })
+}
+
+/// How a server looks up names: as [places] says, if its source uses the network.
+pub(super) fn dns_options(settings: &PlacesSettings) -> DnsOptions {
+    let PlacesSource::Network(upstream) = &settings.source else { return DnsOptions::default() };
+    DnsOptions {
         servers: upstream.resolver.into_iter().collect(),
         total: settings.dns_timeout(),
         hosts: upstream.hosts_file.clone(),
         resolv_conf: upstream.resolv_conf.clone(),
-    };
-    let pool = HttpPool::new(tls, settings.pool_limits()).with_proxy(proxy);
-    let network = Some(Network { dns: DnsClient::new(options), pool });
-    Ok(OpenPlaces { in_use: PlacesInUse { source, network, fallback }, key })
+    }
 }
 
 /// Reads the key of the service from its file or the environment; `None` if the service needs none. Calls `warn` if other

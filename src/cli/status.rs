@@ -236,7 +236,9 @@ fn reasons(status: &Value, linked: Option<usize>) -> Vec<String> {
         None => vec!["its status has no health: it may be an older version of herd".to_owned()],
     };
     let links = links(status);
-    let (count, all) = (links.iter().filter(|link| link["linked"] == true).count(), links.len());
+    let neighbours: Vec<_> = links.iter().filter(|link| link["bus"] != true).collect();
+    let linked_now = neighbours.iter().filter(|link| link["linked"] == true).count();
+    let (count, all) = (linked_now, neighbours.len());
     if let Some(wanted) = linked.filter(|wanted| count < *wanted) {
         reasons.push(format!("linked to {count} of {all} neighbours, not to {wanted} (--linked)"));
     }

@@ -20,14 +20,20 @@
 //! others while they know it. A topology with faults is printed; the others get the signal anyway, and log why they refuse
 //! it. SIGUSR1 is passed on, too, and SIGUSR2 is ignored: it would end all servers at once.
 //!
+//! With `--bus` a nats-server is started first, and the servers when it accepts connections; they are told its address
+//! (`serve --bus`), and read the topology as if it had no edges. It is not started again if it ends.
+//!
 //! `up` ends in one of three ways, and no server survives it:
 //!
 //! * At Ctrl-C, SIGTERM, or when its terminal is closed, it sends SIGTERM to each server, and waits until all have drained
 //!   and ended. Each server is in a process group of its own, so the terminal's SIGINT does not reach it.
 //! * At a second signal, or `drain_ms` and 10 s later, it sends SIGKILL to the servers that are left.
 //! * If `up` itself is killed, the kernel sends SIGTERM to each server (`serve --parent`, prctl PR_SET_PDEATHSIG).
+//!
+//! nats-server is killed when all servers have ended, and in the third case as they are.
 
 mod banner;
+mod nats;
 
 use super::descriptors::raise_descriptor_limit;
 use super::exit::{Exit, Failure};
@@ -35,14 +41,16 @@ use super::status::listens;
 use super::terminal::Terminal;
 use super::topology_file::{FOLDER_MODE, TopologyFile};
 use super::{print_error, print_line, print_warning};
-use crate::config::{Server, Topology, socket_path};
+use crate::config::{Server, Supposed, Topology, socket_path};
 use crate::files;
 use herd_reactor::{Backoff, Core, MioIo, Moment, Reactor, ReactorLimits, Shared, Signal};
+use nats::NatsServer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, kill_process};
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{self, Child, Command, ExitStatus, Stdio};
@@ -61,6 +69,9 @@ const ONE_WISH: Duration = Duration::from_millis(300);
 /// How much longer than `drain_ms` a server may take to end before it is killed. A killed server loses only what the
 /// journal's `sync` leaves to the operating system.
 const ENDED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long nats-server may take to accept connections.
+const NATS_WITHIN: Duration = Duration::from_secs(30);
 
 /// How often `up` looks for the start line of a server. The line comes through a pipe, and the reactor does not watch
 /// pipes; a start takes only some milliseconds.
@@ -88,11 +99,25 @@ pub(super) struct UpArgs {
     /// Servers of the topology. Write `--` before a name that begins with a dash [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
+    /// Start a nats-server, too, and let the servers exchange reports through it instead of over links
+    ///
+    /// The program nats-server must be on the path. It keeps its files in a temporary folder, which is removed at the end.
+    #[arg(long)]
+    bus: bool,
+    /// Run nats-server with the operands as its arguments, and stop when this process has ended
+    #[arg(long, value_name = "PID", hide = true)]
+    nats_server_of: Option<i32>,
 }
 
 impl UpArgs {
     pub(super) fn run(&self, file: TopologyFile) -> Result<(), Failure> {
-        let topology = file.read()?;
+        if let Some(parent) = self.nats_server_of {
+            return nats::become_nats_server(parent, &self.names);
+        }
+        // Only the servers need the right port, which is not known yet.
+        let bus = self.bus.then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, 4222)));
+        let supposed = Supposed { bus, ..Supposed::default() };
+        let topology = file.read_supposing(supposed)?;
         let servers = file.servers(&topology, &self.names)?;
         servers
             .iter()
@@ -114,6 +139,8 @@ impl UpArgs {
             program: env::current_exe()
                 .map_err(|e| Failure::os("cannot find the path of this program", e))?,
             topology: file,
+            supposed,
+            bus: self.bus.then(NatsServer::start).transpose()?,
             names: self.names.clone(),
             terminal: Terminal::at_start(),
             servers: servers.into_iter().map(SupervisedServer::new).collect(),
@@ -130,7 +157,10 @@ impl UpArgs {
             MioIo::new(&SIGNALS).map_err(|e| Failure::os("cannot create the event poll", e))?;
         let mut reactor = Reactor::new(io, up, ReactorLimits::default());
         let (up, core) = reactor.parts();
-        (0..up.servers.len()).for_each(|number| up.start(core, number));
+        match up.bus {
+            Some(_) => up.look_for_bus(core, core.now() + NATS_WITHIN),
+            None => up.start_all(core),
+        }
         reactor.run().map_err(|e| Failure::os("the event loop failed", e))?;
         mem::replace(&mut reactor.state().outcome, Ok(()))
     }
@@ -163,6 +193,10 @@ struct Up {
     /// This program, which runs each server.
     program: PathBuf,
     topology: TopologyFile,
+    /// The settings that override the file's.
+    supposed: Supposed,
+    /// The nats-server that was started with `--bus`.
+    bus: Option<NatsServer>,
     /// The servers that the operator named; empty: all.
     names: Vec<String>,
     terminal: Terminal,
@@ -275,7 +309,50 @@ impl Shared for Up {
 }
 
 impl Up {
+    /// Starts the servers when nats-server accepts connections, for which it has until `deadline`.
+    fn look_for_bus(&mut self, core: &mut Core<Up>, deadline: Moment) {
+        let Some(bus) = self.bus.as_mut().filter(|bus| !self.is_ending && !bus.has_ended) else {
+            return;
+        };
+        if bus.listens() {
+            return self.start_all(core);
+        }
+        if core.now() < deadline {
+            core.call_later(LOOK_EVERY, move |up, core| up.look_for_bus(core, deadline));
+            return;
+        }
+        let (limit, last) = (NATS_WITHIN.as_secs(), bus.last_words());
+        let what = format!("nats-server accepts no connections after {limit} s; {last}");
+        self.outcome = Err(Failure::new(Exit::Unavailable, what));
+        core.stop();
+    }
+
+    /// If nats-server has ended, says so. If it never accepted connections, stops with a failure.
+    fn reap_bus(&mut self, core: &mut Core<Up>) {
+        let Some(bus) = &mut self.bus else { return };
+        match bus.reap() {
+            Some(how) if bus.address.is_some() => {
+                let what = "the servers keep their reports, but exchange none; to start it again, start herd up again";
+                print_line(&format!("{how}; {what}"));
+            }
+            Some(how) => {
+                self.outcome = Err(Failure::new(Exit::Unavailable, how));
+                core.stop();
+            }
+            None => {}
+        }
+    }
+
+    fn start_all(&mut self, core: &mut Core<Up>) {
+        (0..self.servers.len()).for_each(|number| self.start(core, number));
+    }
+
     fn start(&mut self, core: &mut Core<Up>, number: usize) {
+        let bus = self.bus.as_ref().map(|bus| bus.address);
+        if bus == Some(None) {
+            return;
+        }
+        let bus = bus.flatten().map(|address| format!("--bus={address}"));
         let kept = &mut self.servers[number];
         if self.is_ending || kept.removed.is_some() || kept.child.is_some() {
             return;
@@ -287,6 +364,7 @@ impl Up {
         let child = Command::new(&self.program)
             .args(["serve", "--parent", &process::id().to_string()])
             .arg(topology.into_iter().collect::<OsString>())
+            .args(bus)
             .args(["--", &kept.server.name])
             // The service manager has started this process, and not the servers.
             .env_remove("NOTIFY_SOCKET")
@@ -324,6 +402,7 @@ impl Up {
 
     /// Reaps all children that have ended: the kernel may deliver one SIGCHLD for several.
     fn reap(&mut self, core: &mut Core<Up>) {
+        self.reap_bus(core);
         for number in 0..self.servers.len() {
             let Some((process, status)) = self.servers[number].reap() else { continue };
             let kept = &self.servers[number];
@@ -345,8 +424,8 @@ impl Up {
             return;
         }
         self.is_reloading = true;
-        let topology =
-            self.topology.read().map_err(|failure| print_error(format_args!("herd: {failure}")));
+        let topology = self.topology.read_supposing(self.supposed);
+        let topology = topology.map_err(|failure| print_error(format_args!("herd: {failure}")));
         if let Ok(topology) = topology {
             self.patience = topology.limits.drain + ENDED_WITHIN;
             let wanted = topology.servers.iter().filter(|server| !server.plain);
@@ -435,6 +514,9 @@ impl Up {
             .map(|kept| (&kept.server, kept.child.as_ref().filter(|_| kept.listens).map(Child::id)))
             .collect();
         print_line(&banner::table(&rows));
+        if let Some((bus, address)) = self.bus.as_ref().and_then(|bus| Some((bus, bus.address?))) {
+            print_line(&bus.banner(address));
+        }
         if let Some(page) = banner::live_page(self.https, &rows) {
             print_line(&page);
         }

@@ -283,8 +283,9 @@ fn diagnostic(text: &str, path: &Path, kind: &'static str, draft: Draft) -> Diag
     let column = 1 + before.chars().count();
     let (before, under, after) = (last(&shown(before), SHOWN_BEFORE), shown(under), shown(after));
     let all = &text[line.clone()];
-    // A URL may hold the password of a proxy, or a key.
-    let has_secret = all.split_once("://").is_some_and(|(_, url)| url.contains(['@', '?']));
+    // A URL may hold the password of a proxy or of NATS, or a key.
+    let has_query = all.split_once("://").is_some_and(|(_, url)| url.contains('?'));
+    let has_secret = has_query || all.contains('@');
     let is_shown = is_shown && !has_secret && matches!(mask_keys(all), Cow::Borrowed(_));
     let excerpt = Excerpt {
         number,

@@ -12,15 +12,19 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use toml::Spanned;
+
 use super::diagnostic::Diagnostics;
 use super::keys::{KEYS, Key, Reload, TOP, ValueType};
 use super::toml_section::{Section, bare};
 use super::{DialAddr, Topology};
+use crate::access::{in_hex, sha256};
+use crate::nats::NatsUrl;
 
 /// The keys of files that may change while the topology does not. Their values have the time of the last change.
 const FILE_KEYS: [&str; 4] = ["file", "key_file", "ca_file", "tokens"];
 
-/// What stands between the path and that time.
+/// What stands between a value and what is only compared: that time, or the hash of the passwords in URLs.
 const CHANGED: &str = ", changed ";
 
 /// The part of a topology that concerns one server: each value by its name, such as `limits.connections`,
@@ -47,16 +51,22 @@ pub struct Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.old, &self.new) {
-            (Some(old), Some(new)) => match (old.split_once(CHANGED), new.split_once(CHANGED)) {
-                (Some((old, _)), Some((new, _))) if old == new => {
-                    write!(f, "{} {old}: the file has changed", self.name)
-                }
-                _ => write!(f, "{} {old} -> {new}", self.name),
-            },
-            (None, Some(new)) => write!(f, "{} added: {new}", self.name),
+            (Some(old), Some(new)) if shown(old) != shown(new) => {
+                write!(f, "{} {} -> {}", self.name, shown(old), shown(new))
+            }
+            (Some(old), Some(_)) => {
+                let what = if self.name == "bus.nats" { "a login" } else { "the file" };
+                write!(f, "{} {}: {what} has changed", self.name, shown(old))
+            }
+            (None, Some(new)) => write!(f, "{} added: {}", self.name, shown(new)),
             _ => write!(f, "{} removed", self.name),
         }
     }
+}
+
+/// A value without what is only there to be compared.
+fn shown(value: &str) -> &str {
+    value.split_once(CHANGED).map_or(value, |(shown, _)| shown)
 }
 
 /// The value of every key but those of servers, as it applies, in the order of [`KEYS`]. A key without a value is left
@@ -90,6 +100,12 @@ pub(super) fn settings(
                 if let Ok(file) = fs::metadata(folder.join(&value)) {
                     value += &format!("{CHANGED}{}.{:09}", file.ctime(), file.ctime_nsec());
                 }
+            }
+            if key.name == "nats" {
+                let urls = section.texts(key.name).into_iter().map(Spanned::into_inner);
+                let urls = urls.filter_map(|url| Some(url.parse::<NatsUrl>().ok()?.to_string()));
+                let urls = urls.collect::<Vec<_>>().join(", ");
+                value = format!("{urls}{CHANGED}{}", in_hex(&sha256(value.as_bytes())));
             }
             settings.push((key, value));
         }

@@ -12,6 +12,20 @@ use std::collections::BTreeSet;
 /// The neighbours of each server, by number. The relation is symmetric.
 pub(super) type NeighbourGraph = [BTreeSet<usize>];
 
+/// Returns the graph with one more vertex, the last one, which is a neighbour of each server for which `is_on` holds.
+pub(super) fn with_hub(
+    neighbours: &NeighbourGraph,
+    is_on: impl Fn(&usize) -> bool,
+) -> Vec<BTreeSet<usize>> {
+    let (hub, mut neighbours) = (neighbours.len(), neighbours.to_vec());
+    let on: BTreeSet<usize> = (0..hub).filter(is_on).collect();
+    for server in &on {
+        neighbours[*server].insert(hub);
+    }
+    neighbours.push(on);
+    neighbours
+}
+
 /// Returns the groups of servers that can reach each other while `stopped` is not running. Each group is in
 /// ascending order; the largest group comes first.
 pub(super) fn groups(neighbours: &NeighbourGraph, stopped: Option<usize>) -> Vec<Vec<usize>> {

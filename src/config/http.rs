@@ -168,7 +168,7 @@ fn read_tls(
 }
 
 /// The file under `key`, or its default.
-fn named_file(
+pub(super) fn named_file(
     section: &Section<'_>,
     key: &str,
     path: &Path,

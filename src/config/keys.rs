@@ -89,6 +89,7 @@ const CLIENT_TLS: &str = "[client_tls]";
 const PLACES: &str = "[places]";
 const LOG: &str = "[log]";
 const JOURNAL: &str = "[journal]";
+const BUS: &str = "[bus]";
 const STATUS: &str = "[status]";
 const LIMITS: &str = "[limits]";
 
@@ -99,8 +100,8 @@ pub const KEYS: &[Key] = &[
         "The name that all servers of the herd share. Servers that name another herd are rejected.") },
     key(TOP, "insecure_peers", Flag, Is("false"),
         "Allow peer ports beyond the loopback without [peer_tls]. Set it only if no other machines can reach them."),
-    key(TOP, "ack", Choice(&["local", "peer"]), Is("local"),
-        "When to answer an IAMAT. \"local\": when it is stored here; \"peer\": when a neighbour has it, too, at most ack_wait_ms later."),
+    key(TOP, "ack", Choice(&["local", "peer", "bus"]), Is("local"),
+        "When to answer an IAMAT. \"local\": when it is stored here; \"peer\": when a neighbour has it, too; \"bus\": when JetStream has it, too. The latter two wait at most ack_wait_ms."),
     key(TOP, "server", Tables, Required(""), "A server of the herd."),
     Key { reload: Restart, ..key(TOP, "peer_tls", Table, Unset(""), "Servers authenticate each other by mutual TLS. Without this table they use plain TCP.") },
     key(TOP, "http", Table, Unset(""), "Who may use the HTTP ports, and how much a request may hold (docs/http.md). A server has an HTTP port if its entry has `http`."),
@@ -108,6 +109,7 @@ pub const KEYS: &[Key] = &[
     key(TOP, "places", Table, Unset(""), "Where WHATSAT looks for places."),
     key(TOP, "log", Table, Unset(""), "Where each server writes its log, and which lines."),
     Key { reload: Restart, ..key(TOP, "journal", Table, Unset(""), "Servers keep their reports on disk. Without this table a server forgets them when it ends.") },
+    Key { reload: Restart, ..key(TOP, "bus", Table, Unset(""), "A NATS server or cluster with JetStream, through which servers exchange and keep reports, instead of links or beside them (docs/bus.md).") },
     key(TOP, "status", Table, Unset(""), "Where `herd status` reaches the servers: one socket for each."),
     key(TOP, "limits", Table, Unset(""), "How much a server accepts and keeps, and how long it waits."),
 
@@ -221,6 +223,21 @@ pub const KEYS: &[Key] = &[
     key(JOURNAL, "slow_sync_ms", Number("ms", 1..=3_600_000), Is("100"),
         "Log a sync that takes longer than this: the server serves no client in the meantime."),
 
+    Key { reload: Restart, ..key(BUS, "nats", Texts("URLs"), Required("\"nats://127.0.0.1:4222\""),
+        "The servers of the NATS cluster: nats://HOST:PORT, or tls://HOST:PORT to require TLS. One is enough to find the others. The default port is 4222.") },
+    Key { reload: Restart, ..key(BUS, "bucket", Text, Unset("places-herd"),
+        "The JetStream KV bucket of the reports: 1 to 64 letters, digits, _ and -. It is created if it is missing. If this is not set, it is named after the herd, or \"herd\" if the herd's name has a point. Herds that share a bucket are one herd.") },
+    Key { reload: Restart, ..key(BUS, "credentials", Text, Unset("herd.creds"),
+        "The file with which to log in: a .creds file, or an nkey's seed alone (chmod 600). A file of this name in $CREDENTIALS_DIRECTORY takes its place. If this is not set, a user and password or a token may be in the URLs.") },
+    Key { reload: Restart, ..key(BUS, "ca_file", Text, Unset("ca.pem"),
+        "The certificates, in PEM, to trust instead of those that browsers trust. With it every connection to NATS must use TLS.") },
+    Key { reload: Restart, ..key(BUS, "insecure_nats", Flag, Is("false"),
+        "Allow nats:// beyond the loopback without TLS. Set it only if no other machines can read or reach that network.") },
+    Key { reload: Restart, ..key(BUS, "replicas", Number("", 1..=5), Is("1"),
+        "Number of servers of the NATS cluster that keep each report, if the bucket has to be created. Use 3 in a cluster of three.") },
+    Key { reload: Restart, ..key(BUS, "storage", Choice(&["file", "memory"]), Is("file"),
+        "Where JetStream keeps the bucket, if it has to be created.") },
+
     Key { reload: Restart, ..key(STATUS, "folder", Text, Is("run"),
         "The folder of the status sockets, relative to this file's folder. It is created with mode 0750 if it is missing. The path of a socket, NAME.sock in this folder, may have at most 107 bytes. \"\" = no status sockets. If this is not set, it is $RUNTIME_DIRECTORY, if the service manager sets that.") },
 
@@ -281,7 +298,11 @@ pub const KEYS: &[Key] = &[
     key(LIMITS, "sync_ms", Number("ms", 100..=86_400_000), Is("60_000"),
         "Time between two comparisons of the tables of linked neighbours."),
     key(LIMITS, "ack_wait_ms", Number("ms", 1..=60_000), Is("250"),
-        "With ack = \"peer\": time that the reply to an IAMAT waits for a neighbour."),
+        "With ack = \"peer\" or \"bus\": time that the reply to an IAMAT waits for a neighbour or for JetStream."),
+    key(LIMITS, "bus_window", Number("", 1..=8_192), Is("1_024"),
+        "Maximum reports that are sent to the bus and not yet acknowledged. The others wait, and of each client only the newest."),
+    key(LIMITS, "bus_repair_ms", Number("ms", 100..=600_000), Is("1_000"),
+        "Time that the server which took a report has to write it to the bus. After it other servers with [bus] write it, if the bucket still lacks it."),
     key(LIMITS, "retry_first_ms", Number("ms", 10..=60_000), Is("200"),
         "First pause before a neighbour is dialled again. Each further pause is twice as long."),
     key(LIMITS, "retry_max_ms", Number("ms", 10..=3_600_000), Is("5_000"), "Longest pause before a neighbour is dialled again."),
@@ -419,6 +440,7 @@ mod tests {
                 "the top of the file.peer_tls",
                 "the top of the file.client_tls",
                 "the top of the file.journal",
+                "the top of the file.bus",
                 "[[server]].name",
                 "[[server]].client",
                 "[[server]].client_listen",
@@ -429,6 +451,13 @@ mod tests {
                 "[[server]].plain",
                 "[http].tls",
                 "[journal].folder",
+                "[bus].nats",
+                "[bus].bucket",
+                "[bus].credentials",
+                "[bus].ca_file",
+                "[bus].insecure_nats",
+                "[bus].replicas",
+                "[bus].storage",
                 "[status].folder",
             ]
         );

@@ -75,6 +75,8 @@ limits! {
     link_user_timeout_ms => link_user_timeout: Option<Duration>,
     sync_ms => sync: Duration,
     ack_wait_ms => ack_wait: Duration,
+    bus_window => bus_window: usize,
+    bus_repair_ms => bus_repair: Duration,
     retry_first_ms => retry_first: Duration,
     retry_max_ms => retry_max: Duration,
     retry_jitter_percent => retry_jitter_percent: u32,

@@ -21,9 +21,10 @@
 //! unique. Every neighbour is another server of the herd, and lists are made symmetric. The limits are consistent
 //! ([`Limits`]). The files named under `[places]` exist, and the keys there fit the source. No peer port beyond the
 //! loopback accepts unauthenticated neighbours, unless `insecure_peers` allows it; no HTTP port beyond the loopback
-//! accepts everybody, unless `insecure_http` allows it. With `[peer_tls]`, each server's
-//! name fits a certificate. The path of each status socket fits a socket address.
+//! accepts everybody, unless `insecure_http` allows it; no connection to NATS leaves the machine without TLS, unless
+//! `insecure_nats` allows it. With `[peer_tls]`, each server's name fits a certificate. The path of each status socket fits a socket address.
 
+mod bus;
 mod diagnostic;
 mod dial_addr;
 mod diff;
@@ -42,11 +43,13 @@ mod toml_section;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::DeTable;
 
+pub use bus::BusSettings;
 pub use diagnostic::{Diagnostic, TopologyErrors};
 pub use dial_addr::DialAddr;
 pub use diff::{Change, ServerView, diff};
@@ -94,6 +97,8 @@ pub struct Topology {
     pub status_folder: Option<PathBuf>,
     /// The settings of the journal. `None`: a server forgets its reports when it ends.
     pub journal: Option<JournalSettings>,
+    /// The settings of the bus. `None`: the servers exchange reports over links alone.
+    pub bus: Option<BusSettings>,
     /// How much a server accepts and keeps, and how long it waits.
     pub limits: Limits,
     /// The value of every key but those of servers, as it applies, in the order of [`KEYS`]. A key without a value is left
@@ -114,6 +119,8 @@ pub enum Acknowledge {
     Local,
     /// The reply leaves when a neighbour has stored the report, too.
     Peer,
+    /// The reply leaves when JetStream has stored the report, too. The topology has a `[bus]`.
+    Bus,
 }
 
 /// Settings that override what the file says.
@@ -123,6 +130,9 @@ pub struct Supposed {
     pub source: Option<SourceName>,
     /// Reads the topology as if it had a table `[peer_tls]`.
     pub peer_tls: bool,
+    /// Reads the topology as if it had a table `[bus]` that names the nats-server at this address, and no edges. A
+    /// topology with a table `[bus]` is rejected.
+    pub bus: Option<SocketAddr>,
     /// The caller asks no source, so the files that `[places]` names may be missing.
     pub no_source: bool,
     /// Does not warn of servers that are cut off when another one stops, the search for which takes long in a large
@@ -193,13 +203,17 @@ impl Topology {
         let herd = top.text("herd").map(Spanned::into_inner).unwrap_or_default();
         let security = peers::read(&top, path, supposed.peer_tls, &mut diagnostics);
         let http = http::read(&top, path, &mut diagnostics);
-        let servers = servers::read(&top, herd, &security, &http, supposed, &mut diagnostics);
+        let bus = bus::read(&top, path, herd, supposed, &mut diagnostics);
+        let has_bus = bus.is_some() || top.has("bus");
+        let servers =
+            servers::read(&top, herd, &security, &http, has_bus, supposed, &mut diagnostics);
         let [places, log_table, limits] =
             ["[places]", "[log]", "[limits]"].map(|name| top.section(name, &mut diagnostics));
         let topology = Topology {
             herd: herd.to_owned(),
             ack: match top.text_or_default("ack") {
                 "peer" => Acknowledge::Peer,
+                "bus" => Acknowledge::Bus,
                 _ => Acknowledge::Local,
             },
             status_folder: status::read(&top, folder, &servers, &mut diagnostics),
@@ -209,6 +223,7 @@ impl Topology {
             client_tls: http.tls,
             log: log::read(&log_table, folder, &mut diagnostics),
             journal: journal::read(&top, folder, &mut diagnostics),
+            bus,
             limits: Limits::read(&limits),
             settings: diff::settings(&top, text, folder),
             sha256: in_hex(&sha256(text.as_bytes())),

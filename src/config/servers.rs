@@ -93,12 +93,14 @@ impl ServerDraft<'_> {
     }
 }
 
-/// Reads the servers of `herd`; empty or incomplete if there was an error.
+/// Reads the servers of `herd`; empty or incomplete if there was an error. `has_bus`: all but plain servers exchange reports
+/// without edges, too.
 pub(super) fn read(
     top: &Section<'_>,
     herd: &str,
     security: &Security,
     http: &HttpSecurity<'_>,
+    has_bus: bool,
     supposed: Supposed,
     diagnostics: &mut Diagnostics<'_>,
 ) -> Vec<Server> {
@@ -134,7 +136,7 @@ pub(super) fn read(
         http.check(ports, diagnostics);
     }
     match drafts.iter().map(ServerDraft::complete).collect() {
-        Some(servers) => connect(&drafts, servers, supposed, diagnostics),
+        Some(servers) => connect(&drafts, servers, has_bus, supposed, diagnostics),
         None => Vec::new(),
     }
 }
@@ -283,6 +285,7 @@ fn check_lists(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
 fn connect(
     drafts: &[ServerDraft<'_>],
     mut servers: Vec<Server>,
+    has_bus: bool,
     supposed: Supposed,
     diagnostics: &mut Diagnostics<'_>,
 ) -> Vec<Server> {
@@ -291,7 +294,8 @@ fn connect(
         (0..servers.len()).map(|number| (name(&number), number)).collect();
     let lists = drafts.iter().map(|draft| {
         let known = |listed| Some((*numbers.get(Spanned::get_ref(listed))?, listed));
-        draft.listed.iter().filter_map(known).collect()
+        let counts = |_: &&Spanned<&str>| supposed.bus.is_none();
+        draft.listed.iter().filter(counts).filter_map(known).collect()
     });
     let lists: Vec<BTreeMap<usize, &Spanned<&str>>> = lists.collect();
     let mut neighbours = vec![Vec::new(); servers.len()];
@@ -315,7 +319,7 @@ fn connect(
         neighbours.into_iter().map(BTreeSet::from_iter).collect();
     warn_of_addresses(drafts, diagnostics);
     if !supposed.no_search {
-        warn_of_silence(drafts, &servers, &neighbours, diagnostics);
+        warn_of_silence(drafts, &servers, &neighbours, has_bus, diagnostics);
     }
     let names = |numbers: &BTreeSet<usize>| {
         let mut names: Vec<String> = numbers.iter().map(|number| name(number).to_owned()).collect();
@@ -346,12 +350,24 @@ fn warn_of_silence(
     drafts: &[ServerDraft<'_>],
     servers: &[Server],
     neighbours: &NeighbourGraph,
+    has_bus: bool,
     diagnostics: &mut Diagnostics<'_>,
 ) {
+    let is_plain = |number: &usize| servers[*number].plain;
+    let with_bus = has_bus.then(|| graph::with_hub(neighbours, |number| !is_plain(number)));
+    let neighbours = with_bus.as_deref().unwrap_or(neighbours);
+    // The bus is a vertex without a name.
+    let groups_of_servers = |groups: Vec<Vec<usize>>| {
+        let servers = groups.into_iter().map(|mut group| {
+            group.retain(|number| *number < servers.len());
+            group
+        });
+        servers.filter(|group| !group.is_empty()).collect::<Vec<_>>()
+    };
     let name = |number: &usize| servers[*number].name.as_str();
     let place = |number: usize| drafts[number].name.as_ref().map(Spanned::span);
     let quoted = |number: &usize| quoted(name(number));
-    if let Some((herd, strays)) = graph::groups(neighbours, None).split_first() {
+    if let Some((herd, strays)) = groups_of_servers(graph::groups(neighbours, None)).split_first() {
         let here = quoted(&herd[0]);
         for stray in strays {
             let what =
@@ -361,7 +377,7 @@ fn warn_of_silence(
         }
     }
     for number in 0..servers.len() {
-        let groups = graph::groups_without(neighbours, number);
+        let groups = groups_of_servers(graph::groups_without(neighbours, number));
         let Some((herd, cut_off @ [_, ..])) = groups.split_first() else { continue };
         let (stopped, here) = (quoted(&number), quoted(&herd[0]));
         let silent = all_quoted(cut_off.iter().flatten().map(name));

@@ -121,7 +121,11 @@ impl<'t> Section<'t> {
         // In a text that is not valid TOML, the key may be in a part that was not parsed.
         if !self.has(key) && !diagnostics.is_broken() {
             let what = format!("{} lacks the required key {key}", self.name);
-            let remedy = format!("add {key} = \"{}\"", self.key(key).example());
+            let row = self.key(key);
+            let remedy = match row.kind {
+                ValueType::Texts(_) => format!("add {key} = [{}]", row.example()),
+                _ => format!("add {key} = \"{}\"", row.example()),
+            };
             diagnostics.error(self.head.clone(), what, remedy);
         }
     }
@@ -148,6 +152,11 @@ impl<'t> Section<'t> {
     pub(super) fn texts(&self, key: &str) -> Vec<Spanned<&'t str>> {
         let text = |item: FoundValue<'t>| Some(Spanned::new(item.place, item.value.as_str()?));
         self.items(key).filter_map(text).collect()
+    }
+
+    /// Whether the file sets `key` to an empty list.
+    pub(super) fn lists_nothing(&self, key: &str) -> bool {
+        self.good.contains_key(key) && self.items(key).next().is_none()
     }
 
     /// The address under `key`.
@@ -350,7 +359,7 @@ macro_rules! amounts {
     };
 }
 
-amounts!(u64 usize u32);
+amounts!(u64 usize u32 u8);
 
 /// The number in the file is in milliseconds.
 impl Amount for Duration {

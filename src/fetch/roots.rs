@@ -24,13 +24,25 @@ pub fn trusting(
     ca_file: Option<&Path>,
 ) -> io::Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
     let roots = match ca_file {
-        None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
+        None => browsers_roots(),
         Some(path) => roots_of(path)?,
     };
+    trusting_these(roots).map_err(io::Error::other)
+}
+
+/// As [`trusting`], with these certificates; without any, with the roots that are compiled in.
+pub fn trusting_these(
+    roots: RootCertStore,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, rustls::Error> {
+    let roots = if roots.is_empty() { browsers_roots() } else { roots };
     // The provider is named explicitly, so that another crate's default cannot conflict with it.
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
-    Ok(builder.with_root_certificates(roots))
+    Ok(builder.with_safe_default_protocol_versions()?.with_root_certificates(roots))
+}
+
+/// The roots that are compiled in.
+fn browsers_roots() -> RootCertStore {
+    webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
 }
 
 fn roots_of(path: &Path) -> io::Result<RootCertStore> {

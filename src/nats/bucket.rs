@@ -16,7 +16,7 @@ use std::time::Duration;
 const NAME_BYTES_MAX: usize = 64;
 
 /// The time after which a server forgets a consumer that nobody asks.
-const INACTIVE: Duration = Duration::from_secs(30);
+const INACTIVE: Duration = Duration::from_secs(120);
 
 /// The time in which a stream recognises a message by its id; as the stock tools have it.
 const DUPLICATES: Duration = Duration::from_secs(120);
@@ -24,6 +24,10 @@ const DUPLICATES: Duration = Duration::from_secs(120);
 /// The header that makes a put conditional, up to its value. Servers ignore it in any other spelling, and if the value is
 /// empty; the put would then be unconditional.
 const EXPECTED: &[u8] = b"NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: ";
+
+/// The key to which `herd bus check` writes. It is no client's: an id's key has two hexadecimal digits behind `=`, or `_` and
+/// the 64 digits of a hash.
+pub const CHECK_KEY: &[u8] = b"=_check";
 
 /// The bucket `B`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -108,15 +112,34 @@ impl Bucket {
         expected: u64,
         line: &[u8],
     ) {
+        self.put(out, key, reply, (expected, b""), line);
+    }
+
+    /// Writes a put with more headers than one: `more`, whose lines end with CR LF.
+    fn put(
+        &self,
+        out: &mut Vec<u8>,
+        key: &[u8],
+        reply: &[u8],
+        (expected, more): (u64, &[u8]),
+        line: &[u8],
+    ) {
         let digits = expected.checked_ilog10().unwrap_or(0) as usize + 1;
-        let header = EXPECTED.len() + digits + "\r\n\r\n".len();
+        let header = EXPECTED.len() + digits + "\r\n".len() + more.len() + "\r\n".len();
         out.extend_from_slice(b"HPUB ");
         out.extend_from_slice(self.prefix());
         put_head(out, key, reply, &[header, header + line.len()]);
         out.extend_from_slice(EXPECTED);
-        let _ = write!(out, "{expected}\r\n\r\n");
+        let _ = write!(out, "{expected}\r\n");
+        out.extend_from_slice(more);
+        out.extend_from_slice(b"\r\n");
         out.extend_from_slice(line);
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Writes the mark of a deleted key, which is conditional and answered as a put is.
+    pub fn write_marker(&self, out: &mut Vec<u8>, key: &[u8], reply: &[u8], expected: u64) {
+        self.put(out, key, reply, (expected, b"KV-Operation: DEL\r\n"), b"");
     }
 
     /// Asks for the state of the stream; the answer is a [`StreamState`](super::StreamState).
@@ -264,6 +287,16 @@ mod tests {
     }
 
     #[test]
+    fn a_marker_is_a_put_with_a_header_more_and_nothing_else() {
+        let mut out = Vec::new();
+        herd().write_marker(&mut out, CHECK_KEY, b"r", 12);
+        let expected = "HPUB $KV.herd.=_check r 72 72\r\nNATS/1.0\r\nNats-Expected-Last-Subject-Sequence: 12\r\n\
+                        KV-Operation: DEL\r\n\r\n\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert!(!super::super::read_key(CHECK_KEY, &mut Vec::new()));
+    }
+
+    #[test]
     fn the_sizes_of_a_put_count_every_digit() {
         for expected in [0, 1, 9, 10, 99, 100, u64::MAX] {
             let mut out = Vec::new();
@@ -316,7 +349,7 @@ mod tests {
         let expected = json!({"stream_name": "KV_herd", "config": {
             "name": "Alford-5f3a-1", "deliver_policy": "last_per_subject", "ack_policy": "none", "max_deliver": 1,
             "filter_subject": "$KV.herd.>", "replay_policy": "instant", "num_replicas": 1, "mem_storage": true,
-            "inactive_threshold": 30_000_000_000_u64,
+            "inactive_threshold": 120_000_000_000_u64,
         }});
         assert_eq!(all, expected);
         let (_, since) = consumer(WatchStart::Since(1_795_342_599_123_456_789));

@@ -60,6 +60,29 @@ pub fn base62(random: &[u64]) -> String {
     random.iter().flat_map(|number| digits(*number).take(11)).collect()
 }
 
+/// Parses a key that [`write_key`] made into the client's id, which replaces `out`. Returns false if `key` is no such key, or
+/// is a hash.
+pub fn read_key(key: &[u8], out: &mut Vec<u8>) -> bool {
+    out.clear();
+    let mut rest = key;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        let Some((digits, after)) = rest.split_first_chunk::<2>().filter(|_| byte == b'=') else {
+            out.push(byte);
+            continue;
+        };
+        let Some(byte) = str::from_utf8(digits).ok().and_then(|it| u8::from_str_radix(it, 16).ok())
+        else {
+            return false;
+        };
+        out.push(byte);
+        rest = after;
+    }
+    let mut again = Vec::new();
+    write_key(out, &mut again);
+    again == key
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

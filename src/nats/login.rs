@@ -108,6 +108,15 @@ impl Login {
             None => Login::Nkey(nkey),
         })
     }
+
+    /// Returns `text` with `***` in place of what this login sends and must stay secret.
+    pub fn scrub(&self, text: &str) -> String {
+        match self {
+            Login::Token(secret) | Login::User { password: secret, .. } => secret.scrub(text),
+            Login::Nkey(_) => text.to_owned(),
+            Login::Creds { jwt, .. } => text.replace(&jwt.0, "***"),
+        }
+    }
 }
 
 impl Jwt {
@@ -300,6 +309,10 @@ pub(super) mod tests {
             Login::parse(&seed).unwrap(),
             Login::parse(&text).unwrap(),
         ];
+        let scrubbed = [&logins[0], &logins[1], &logins[3]].map(|login| {
+            login.scrub(if matches!(login, Login::Creds { .. }) { JWT } else { "CANARY" })
+        });
+        assert_eq!(scrubbed, ["***"; 3]);
         for login in logins {
             let shown = format!("{login:?} {login:#?}");
             assert!(shown.contains("***"), "{shown}");

@@ -30,10 +30,10 @@ mod reader;
 mod replies;
 mod url;
 
-pub use bucket::{Bucket, BucketOptions, Storage, WatchStart};
+pub use bucket::{Bucket, BucketOptions, CHECK_KEY, Storage, WatchStart};
 pub use headers::NatsHeaders;
 pub use info::ServerInfo;
-pub use keys::{KEY_BYTES_MAX, base62, write_key};
+pub use keys::{KEY_BYTES_MAX, base62, read_key, write_key};
 pub use login::{Jwt, Login, Nkey};
 pub use outgoing::{PING, PONG, write_connect, write_pub, write_sub, write_unsub};
 pub use reader::{Delivery, NatsReader, ServerOp};

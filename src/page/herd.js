@@ -1,7 +1,8 @@
 // The herd: the graph of its links, five numbers and two charts, from the status of every server.
 //
 // In: the servers with their HTTP addresses, from the stream; every 2 s `/status.json` of each. Out: the panel. A server
-// that does not answer is grey, and so is a link when neither of its servers answers.
+// that does not answer is grey, and so is a link when neither of its servers answers. A link of a status with `bus` leads to the
+// bus, which is a square in the middle: full if a server is linked to it.
 //
 // | state of a link | when |
 // |---|---|
@@ -98,13 +99,13 @@ export class Herd {
     this.repaint();
   }
 
-  // All links, each as {ends, state, since, backlog}, by the names of its ends.
+  // All links, each as {ends, state, since, backlog, bus}, by the names of its ends; of a link to the bus the second.
   #links() {
     const links = new Map();
     for (const { status } of this.#statuses.values()) {
-      for (const { name, linked, leaving, backlog_clients: backlog, changed_s: since } of status.links) {
-        const ends = [status.server, name].sort(), key = ends.join('\n');
-        const link = links.get(key) ?? { ends, linked: true, leaving: false, backlog: 0, since: Infinity };
+      for (const { name, linked, leaving, backlog_clients: backlog, changed_s: since, bus } of status.links) {
+        const ends = bus ? [status.server, name] : [status.server, name].sort(), key = ends.join('\n');
+        const link = links.get(key) ?? { ends, bus, linked: true, leaving: false, backlog: 0, since: Infinity };
         link.linked &&= linked;
         link.leaving ||= leaving;
         link.backlog += backlog;
@@ -114,15 +115,15 @@ export class Herd {
       }
     }
     // What no end reports any more is remembered, as unknown.
-    for (const [key, { ends }] of this.known ?? []) {
-      if (!links.has(key) && !ends.some(end => this.#statuses.has(end))) links.set(key, { ends, state: 'unknown', since: Infinity });
+    for (const [key, { ends, bus }] of this.known ?? []) {
+      if (!links.has(key) && !ends.some(end => this.#statuses.has(end))) links.set(key, { ends, bus, state: 'unknown', since: Infinity });
     }
     this.known = links;
     return [...links.values()].sort((a, b) => TROUBLE.indexOf(a.state) - TROUBLE.indexOf(b.state) || (a.ends < b.ends ? -1 : 1));
   }
 
   #showLinks() {
-    const links = this.#links(), places = this.#places(links);
+    const links = this.#links(), places = this.#places(links), bus = links.some(({ bus }) => bus) ? 1 : 0;
     const lines = links.slice(0, LINES_MAX).map(({ ends, state }) => {
       const [[x1, y1], [x2, y2]] = ends.map(end => places.get(end));
       return make('svg:line', { x1, y1, x2, y2, class: state });
@@ -131,11 +132,11 @@ export class Herd {
       const [[x1, y1], [x2, y2]] = link.ends.map(end => places.get(end));
       return make('svg:text', { x: (x1 + x2) / 2, y: (y1 + y2) / 2 + 4, class: 'note' }, told({ ...link, backlog: link.state === 'behind' ? link.backlog : 0 }));
     });
-    const servers = [...places].flatMap(([name, [x, y]]) => this.#server(name, x, y, places.size <= NAMED_MAX));
-    $('graph').replaceChildren(...lines, ...servers, ...notes);
+    const nodes = [...places].flatMap(([name, place]) => this.#node(name, place, places.size <= NAMED_MAX));
+    $('graph').replaceChildren(...lines, ...nodes, ...notes);
     const counts = TROUBLE.map(state => [links.filter(link => link.state === state).length, state]).filter(([count]) => count);
     const silent = this.#servers.filter(({ name }) => !this.#statuses.has(name)).map(({ name }) => name);
-    $('graph').setAttribute('aria-label', `${places.size} servers; links: ${counts.map(pair => pair.join(' ')).join(', ') || 'none'}`
+    $('graph').setAttribute('aria-label', `${places.size - bus} servers${bus ? ' and the bus' : ''}; links: ${counts.map(pair => pair.join(' ')).join(', ') || 'none'}`
       + (silent.length ? `; no answer from ${silent.join(', ')}` : ''));
     const unhealthy = [...this.#statuses.values()].filter(({ status }) => status.health?.reasons?.length);
     $('links').replaceChildren(
@@ -146,31 +147,31 @@ export class Herd {
       ...links.length > LINKS_MAX ? [make('li', {}, make('span', { class: 'wide' }, `and ${links.length - LINKS_MAX} more`))] : []);
   }
 
-  // A server's circle: filled if it answers.
-  #server(name, x, y, isNamed) {
-    const colour = colourOf(this.clients.serverNumber(name)), answers = this.#statuses.has(name);
-    const circle = make('svg:circle', { cx: x, cy: y, r: isNamed ? 9 : 4, 'stroke-width': 2.5 });
-    circle.setAttribute('stroke', answers ? colour : css('--unknown'));
-    circle.setAttribute('fill', answers ? colour : css('--panel'));
-    return isNamed ? [circle, make('svg:text', { x, y: y < 100 ? y - 16 : y + 25 }, name)] : [circle];
+  // A server's circle: filled if it answers. The bus is a square, filled if a server is linked to it.
+  #node(name, [x, y, isLinked], isNamed) {
+    const isBus = isLinked !== undefined, answers = isLinked ?? this.#statuses.has(name), r = isNamed ? 9 : 4;
+    const colour = isBus ? css('--text') : answers ? colourOf(this.clients.serverNumber(name)) : css('--unknown');
+    const look = { stroke: colour, fill: answers ? colour : css('--panel'), 'stroke-width': 2.5 };
+    const node = isBus ? make('svg:rect', { x: x - r, y: y - r, width: 2 * r, height: 2 * r, rx: 3, ...look }) : make('svg:circle', { cx: x, cy: y, r, ...look });
+    return isNamed ? [node, make('svg:text', { x, y: y < 100 ? y - 16 : y + 25 }, name)] : [node];
   }
 
-  // A place on an ellipse for each server, in the order of a walk along the links, so that few of them cross.
+  // A place on an ellipse for each server, in the order of a walk along the links, so that few of them cross; the bus is inside.
   #places(links) {
     const near = new Map(this.#servers.map(({ name }) => [name, []]));
-    for (const { ends: [one, other] } of links) {
-      for (const [from, to] of [[one, other], [other, one]]) near.set(from, [...near.get(from) ?? [], to]);
+    const inside = new Map(links.filter(({ bus }) => bus).map(({ ends }) => [ends[1], links.some(({ bus, linked }) => bus && linked)]));
+    for (const { ends: [one, other], bus } of links) {
+      for (const [from, ...to] of bus ? [[one]] : [[one, other], [other, one]]) near.set(from, [...near.get(from) ?? [], ...to]);
     }
-    const order = new Set(), few = [...near.keys()].sort((a, b) => near.get(a).length - near.get(b).length || (a < b ? -1 : 1));
-    const waiting = few.reverse();
+    const order = new Set(), few = (a, b) => near.get(a).length - near.get(b).length || (a < b ? -1 : 1), waiting = [...near.keys()].sort(few).reverse();
     while (waiting.length) {
       const name = waiting.pop();
       if (!order.has(name)) waiting.push(...near.get(order.add(name) && name).toSorted().reverse());
     }
-    return new Map([...order].map((name, n) => {
+    return new Map([...[...order].map((name, n) => {
       const angle = 2 * Math.PI * n / order.size - Math.PI / 2;
-      return [name, [180 + 128 * Math.cos(angle), 103 + (order.size > 1 ? 72 : 0) * Math.sin(angle)]];
-    }));
+      return [name, [180 + 128 * Math.cos(angle), 103 + (order.size + inside.size > 1 ? 72 : 0) * Math.sin(angle)]];
+    }), ...[...inside].map(([name, isLinked], n) => [name, [180, 103 + 30 * n, isLinked]])]);
   }
 
   // A chart whose y has this scale, axis and text.

@@ -66,7 +66,7 @@ macro_rules! asset {
 /// The folder of all assets. `tools/page/make` writes the hash.
 macro_rules! hashed {
     () => {
-        "/assets/bfd58d6ea44a/"
+        "/assets/cf89651bf46f/"
     };
 }
 

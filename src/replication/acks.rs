@@ -31,7 +31,7 @@ const MARKS_MAX: usize = 1_024;
 
 /// The replies that began to wait in one turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Batch(u64);
+pub struct Batch(pub(super) u64);
 
 /// The replies that wait, and the progress of each neighbour.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct Acks {
     /// The batches that are not acknowledged, oldest first.
     waiting: VecDeque<WaitingBatch>,
     progress: Vec<Option<NeighbourProgress>>,
+    /// Whether the replies wait for the bus, and neighbours acknowledge nothing.
+    by_bus: bool,
 }
 
 #[derive(Debug)]
@@ -67,16 +69,35 @@ impl Acks {
     /// Creates a state in which no reply waits and no neighbour is linked. `last`: the last batch of an earlier state, so
     /// that no number is used twice.
     pub fn new(Batch(last): Batch) -> Acks {
-        Acks { current: last + 1, waiting: VecDeque::new(), progress: Vec::new() }
+        let (waiting, progress) = (VecDeque::new(), Vec::new());
+        Acks { current: last + 1, waiting, progress, by_bus: false }
+    }
+
+    /// Makes the replies wait for the bus.
+    pub(super) fn by_bus(self) -> Acks {
+        Acks { by_bus: true, ..self }
+    }
+
+    /// Whether the replies wait for the bus.
+    pub(crate) fn are_by_bus(&self) -> bool {
+        self.by_bus
+    }
+
+    /// The last batch that waits.
+    pub(crate) fn newest(&self) -> Option<Batch> {
+        self.waiting.back().map(|waiting| Batch(waiting.batch))
     }
 
     /// The batch of this turn.
-    pub(super) fn current(&self) -> Batch {
+    pub(crate) fn current(&self) -> Batch {
         Batch(self.current)
     }
 
     /// Starts the progress of neighbour `id` on a new link.
     pub fn linked(&mut self, id: NeighbourId) {
+        if self.by_bus {
+            return;
+        }
         // Replies that began to wait in this turn belong to reports that were flooded before the link was made.
         let is_late = self.waiting.back().is_some_and(|waiting| waiting.batch == self.current);
         let since = self.current + u64::from(is_late);

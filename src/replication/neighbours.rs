@@ -103,7 +103,7 @@ impl Neighbours {
     /// Makes the neighbours of the server `name`, none of them connected.
     pub fn new(topology: &Topology, name: &str, backlogs: &mut Backlogs) -> Neighbours {
         let mut neighbours = Neighbours {
-            acks: (topology.ack == Acknowledge::Peer).then(|| Acks::new(Batch::default())),
+            acks: acks(topology.ack, Batch::default()),
             neighbours: Vec::new(),
             flood_buffer_bytes: topology.limits.flood_buffer_bytes,
             line: Vec::new(),
@@ -169,14 +169,19 @@ impl Neighbours {
         self.neighbours.len()
     }
 
-    /// Turns acknowledgements on or off. Returns the clients whose replies need not wait for one any more. The links
-    /// must be made anew, because neighbours were told in HELLO whether to acknowledge.
-    pub(crate) fn set_acks(&mut self, are_on: bool) -> Vec<(ConnId, Batch)> {
+    /// Whether neighbours are asked to acknowledge.
+    pub(crate) fn ask_for_acks(&self) -> bool {
+        self.acks.as_ref().is_some_and(|acks| !acks.are_by_bus())
+    }
+
+    /// Adopts `ack`. Returns the clients whose replies need not wait any more. If neighbours are to acknowledge now, or no
+    /// longer, the links must be made anew, because neighbours were told so in HELLO.
+    pub(crate) fn set_acks(&mut self, ack: Acknowledge) -> Vec<(ConnId, Batch)> {
         let free = self.acks.take().map_or_else(Vec::new, |mut acks| {
             self.last_batch = acks.current();
             acks.expired(self.last_batch).0
         });
-        self.acks = are_on.then(|| Acks::new(self.last_batch));
+        self.acks = acks(ack, self.last_batch);
         free
     }
 
@@ -415,6 +420,15 @@ impl Neighbours {
                 send_lines(core, neighbour, conn, &[&self.line]);
             }
         }
+    }
+}
+
+/// The state in which no reply waits, if replies wait at all.
+fn acks(ack: Acknowledge, last: Batch) -> Option<Acks> {
+    match ack {
+        Acknowledge::Local => None,
+        Acknowledge::Peer => Some(Acks::new(last)),
+        Acknowledge::Bus => Some(Acks::new(last).by_bus()),
     }
 }
 

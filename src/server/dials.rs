@@ -1,5 +1,4 @@
-//! The neighbours that this server dials: what each attempt waits for, as a value. `interserver/dialling.rs` carries the
-//! attempts out.
+//! Whom this server dials: what each attempt waits for, as a value. `dialling.rs` carries the attempts out.
 
 use crate::net::dns::LookupId;
 use crate::net::race::Race;
@@ -7,13 +6,22 @@ use crate::replication::NeighbourId;
 use herd_reactor::Backoff;
 use std::collections::BTreeMap;
 
-/// An attempt to connect to a neighbour, with a number that no other attempt of this server has.
-pub(super) type DialAttempt = (NeighbourId, u64);
+/// Whom a server dials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum DialTarget {
+    /// A neighbour.
+    Neighbour(NeighbourId),
+    /// A server of the bus; each attempt takes the next one.
+    Bus,
+}
 
-/// The neighbours that this server dials.
-pub(super) type Dials = BTreeMap<NeighbourId, Dial>;
+/// An attempt to connect to a target, with a number that no other attempt of this server has.
+pub(super) type DialAttempt = (DialTarget, u64);
 
-/// One neighbour that this server dials.
+/// All targets that this server dials.
+pub(super) type Dials = BTreeMap<DialTarget, Dial>;
+
+/// One target that this server dials.
 #[derive(Debug)]
 pub(super) struct Dial {
     pub(super) backoff: Backoff,
@@ -29,7 +37,7 @@ pub(super) struct Dial {
 pub(super) enum DialStage {
     /// The timer of the next attempt, or the loss of the connection.
     Idle,
-    /// The lookup of the neighbour's host name.
+    /// The lookup of the target's host name.
     Resolving(LookupId),
     /// A connection to one of the addresses.
     Racing(Race),

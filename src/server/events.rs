@@ -43,6 +43,9 @@ impl Shared for Member {
             self.begin_drain(core);
         }
         self.acknowledge(core);
+        if self.bus.is_some() {
+            self.pay_bus(core);
+        }
         if let Some(persist) = &mut self.persist {
             persist.commit(core, &self.table)?;
         }
@@ -78,7 +81,7 @@ impl Resolving for Member {
         lookup: LookupId,
         result: Result<Vec<IpAddr>, DnsError>,
     ) {
-        if !self.neighbour_resolved(core, lookup, &result) && self.pool.is_some() {
+        if !self.dial_resolved(core, lookup, &result) && self.pool.is_some() {
             pool::resolved(self, core, lookup, result);
         }
     }
@@ -125,6 +128,7 @@ impl Member {
             Timer::Certificates => self.watch_certificates(core),
             Timer::Notify => self.notify_manager(core),
             Timer::Followers => self.begin_round(core),
+            Timer::Bus => {}
         }
     }
 
@@ -160,17 +164,23 @@ impl Member {
             Timer::AckWait(batch).set(core, self.limits.ack_wait);
         }
         self.release_acked(core);
+        self.release_stored(core);
     }
 
-    /// Sends the replies of `batch` although no neighbour acknowledged their reports within `ack_wait_ms`, and counts
+    /// Sends the replies of `batch` although neither a neighbour nor the bus acknowledged their reports within `ack_wait_ms`, and counts
     /// them.
     fn give_up(&mut self, core: &mut Core<Member>, batch: Batch) {
         let Some(acks) = &mut self.neighbours.acks else { return };
         let (free, replies) = acks.expired(batch);
+        let outcome = match acks.are_by_bus() {
+            true => "answers sent before the bus had the reports",
+            false => "answers sent before a neighbour's ACK",
+        };
         free.into_iter().for_each(|(waiter, batch)| core.post(waiter, Message::Released(batch)));
+        self.bus_gives_up(batch);
         self.counters.unreplicated_replies += replies;
         let limit_ms = self.limits.ack_wait.as_millis();
-        core.limit_hit("ack_wait_ms", limit_ms, replies, "answers sent before a neighbour's ACK");
+        core.limit_hit("ack_wait_ms", limit_ms, replies, outcome);
     }
 
     /// Logs which certificates were read, and closes the links to neighbours whose certificate is no longer valid.

@@ -28,14 +28,15 @@
 //! Report: sections 3.1 and 3.3. Rules: docs/protocol.md.
 
 mod admission;
-mod dialling;
 mod factories;
 mod link_state;
 
 pub use factories::InterserverFactory;
+pub(super) use factories::dialled;
 
 use self::link_state::{LinkState, LinkStep, PeerProof};
 use super::counters::Door;
+use super::dials::DialTarget;
 use super::member::{Cx, Member, Message, limit_closes, log_line, log_name};
 use crate::log::{Direction, Party};
 use crate::replication::NeighbourId;
@@ -339,7 +340,8 @@ impl Interserver {
     /// Has the next attempt to connect to this neighbour follow the loss of this connection after the first delay.
     fn reset_delay(&self, cx: &mut Cx<'_>) {
         if let LinkState::Dialled(id) | LinkState::Linked(id) = self.link_state
-            && let Some(dial) = cx.state.dials.get_mut(&id).filter(|_| self.is_dialled)
+            && let Some(dial) = cx.state.dials.get_mut(&DialTarget::Neighbour(id))
+            && self.is_dialled
         {
             dial.backoff.reset();
         }

@@ -4,6 +4,7 @@
 //! configuration. Here it is the `S` of the reactor, which lends it to each call of a protocol.
 
 use super::address_counts::AddressCounts;
+use super::bus_port::BusPort;
 use super::client_access::ClientAccess;
 use super::config_state::{ConfigReader, ConfigState};
 use super::counters::Counters;
@@ -66,10 +67,12 @@ pub struct Member {
     /// The one resolver, for the source of places and for the host names of neighbours: a reload may bring a network while
     /// a name is looked up. It opens nothing before its first lookup.
     pub(super) resolver: DnsClient,
-    /// The neighbours that this server dials.
+    /// The neighbours that this server dials, and the bus.
     pub(super) dials: Dials,
-    /// The number of attempts to connect to a neighbour so far.
+    /// The number of attempts to connect so far.
     pub(super) dial_attempts: u64,
+    /// The bus, if the topology has one.
+    pub bus: Option<Box<BusPort>>,
     /// The certificates, if neighbours must authenticate themselves.
     pub peer_tls: Option<Box<PeerTls>>,
     /// What clients may do, and the certificate that they see.
@@ -176,6 +179,8 @@ pub(super) enum Timer {
     Notify,
     /// The followers of the live stream may be sent what is due.
     Followers,
+    /// The next slice of the pass for the bus may be done: the end of the turn does it.
+    Bus,
 }
 
 impl Timer {
@@ -208,7 +213,7 @@ impl Member {
         let neighbours = Neighbours::new(topology, name, &mut table.backlogs);
         let place_query_limits = PlaceQueryLimits::of(&topology.places);
         let http_port = HttpState::new(topology, &server);
-        Some(Member {
+        let mut member = Member {
             server,
             herd_name: topology.herd.clone(),
             status_folder: topology.status_folder.clone(),
@@ -223,6 +228,7 @@ impl Member {
             resolver: DnsClient::new(DnsOptions::default()),
             dials: Dials::new(),
             dial_attempts: 0,
+            bus: None,
             peer_tls: None,
             access: Box::default(),
             client_handshakes: Handshakes::of_clients(),
@@ -240,7 +246,9 @@ impl Member {
             minute_timer_is_set: false,
             ports: Vec::new(),
             notify: Notify::default(),
-        })
+        };
+        member.bus = BusPort::new(topology, name, &mut member.table);
+        Some(member)
     }
 
     /// Adds the resolver and the connection pool, for a source that uses the network.
@@ -401,6 +409,9 @@ impl Member {
         }
         if self.table.changes.is_some() {
             self.tell_followers(core, keys);
+        }
+        if self.bus.is_some() {
+            self.tell_bus(keys, from);
         }
         self.neighbours.flood(core, &mut self.table.backlogs, keys, lines, from);
     }

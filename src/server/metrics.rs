@@ -19,6 +19,7 @@ use super::member::Member;
 use super::resources;
 use crate::journal::JournalCounts;
 use crate::phones::ReportOutcome;
+use crate::replication::bus::Bus;
 use crate::replication::neighbours::Neighbour;
 use crate::table::MergeOutcome;
 use herd_reactor::{CloseReason, Core, Histogram};
@@ -135,6 +136,11 @@ fn journal<T: Into<Value>>(member: &Member, read: impl FnOnce(JournalCounts) -> 
     member.journal_counts().map_or(Value::Null, |counts| read(counts).into())
 }
 
+/// Reads a value from the bus; null without a bus.
+fn bus<T: Into<Value>>(member: &Member, read: impl FnOnce(&Bus) -> T) -> Value {
+    member.bus.as_ref().map_or(Value::Null, |port| read(&port.bus).into())
+}
+
 metrics! {
     /// The metrics of a server as a whole.
     METRICS: fn(&Member, &mut Core<Member>) -> Value;
@@ -203,7 +209,7 @@ metrics! {
     "questions.duration", "herd_question_duration_seconds", "histogram", |m, _| histogram(&m.place_queries.durations);
     /// Requests to the source of places that failed.
     "failed_fetches", "herd_fetch_failures_total", "", |_, c| json!(c.throttled("fetch"));
-    /// Replies that were sent before a neighbour acknowledged the report.
+    /// Replies that were sent before a neighbour or the bus acknowledged the report.
     "unreplicated_replies", "herd_unreplicated_replies_total", "", |m, _| json!(m.counters.unreplicated_replies);
     /// Comparisons with neighbours that this server started.
     "comparisons.started", "herd_comparisons_started_total", "", |m, _| json!(m.neighbours.comparisons.started);
@@ -255,6 +261,28 @@ metrics! {
     "journal.failures", "herd_journal_failures_total", "", |m, _| journal(m, |j| j.failures);
     /// Reports of clients that were refused because the journal is broken.
     "journal.refused_reports", "herd_reports_total{door=\"client\",outcome=\"journal\"}", "", |m, c| journal(m, |_| unkept(m, c));
+    /// Whether the bus is connected and its bucket was read, so that reports are written to it.
+    "bus.live", "herd_bus_live", "", |m, _| bus(m, Bus::is_live);
+    /// Clients whose latest report the bucket may lack, as far as this server knows.
+    "bus.backlog_clients", "herd_bus_backlog_clients", "", |m, _| bus(m, |bus| bus.owed(&m.table));
+    /// Writes to the bus that are not acknowledged yet; at most bus_window.
+    "bus.in_flight", "herd_bus_in_flight", "", |m, _| bus(m, Bus::in_flight);
+    /// Connections to the bus that logged in.
+    "bus.logins", "herd_bus_logins_total", "", |m, _| bus(m, |bus| bus.counts.connections);
+    /// Times that the whole bucket was read.
+    "bus.reads", "herd_bus_reads_total", "", |m, _| bus(m, |bus| bus.counts.reads);
+    /// Times that the watch of the bucket went on after a gap, a silence or a new connection.
+    "bus.resumes", "herd_bus_resumes_total", "", |m, _| bus(m, |bus| bus.counts.resumed);
+    /// Messages of the bucket that were delivered.
+    "bus.delivered", "herd_bus_delivered_total", "", |m, _| bus(m, |bus| bus.counts.delivered);
+    /// Messages of the bucket that were passed over: no AT line, under another client's key, or stamped too far ahead.
+    "bus.passed_over", "herd_bus_passed_over_total", "", |m, c| bus(m, |_| c.throttled("bus_passed_over"));
+    /// Writes to the bus that were sent.
+    "bus.puts", "herd_bus_puts_total", "", |m, _| bus(m, |bus| bus.counts.puts);
+    /// Errors that the servers of the bus said.
+    "bus.errors", "herd_bus_errors_total", "", |m, c| bus(m, |_| c.throttled("bus_error"));
+    /// What became of the writes: acknowledged; conflict (with another server's); unanswered (for 5 s); refused.
+    "bus.results", "herd_bus_put_results_total{result=\"*\"}", "", |m, _| bus(m, |bus| named(&["acknowledged", "conflict", "unanswered", "refused"], [bus.counts.acknowledged, bus.counts.conflicts, bus.counts.unanswered, bus.counts.refused]));
     /// How often each limit rejected, dropped or closed something; the label is its key.
     "limit_hits", "herd_limit_hits_total{limit=\"*\"}", "", |_, c| LIMITS.iter().map(|(key, _)| (*key, c.throttled(key))).collect();
 
@@ -355,7 +383,9 @@ metrics! {
     "places.queue";
     /// WHATSATs that the source of places did not answer within places.deadline_ms.
     "places.deadline_ms";
-    /// Replies sent because no neighbour acknowledged the report within ack_wait_ms.
+    /// Reports not written to the bus because they are longer than its max_payload.
+    "max_payload";
+    /// Replies sent because neither a neighbour nor the bus acknowledged the report within ack_wait_ms.
     "ack_wait_ms";
 }
 

@@ -13,7 +13,7 @@
 //! * `taking`: the way of a client's report into the table, the journal and the neighbours.
 //! * [`persist`]: the server's journal, which outlives the process.
 //! * [`network`]: the server's resolver and connection pool, for sources that use the network.
-//! * `dials`: the neighbours that the server dials.
+//! * `dials`, `dialling`: the neighbours that the server dials, and the bus.
 //! * `handshakes`: the TLS handshakes that are under way.
 //! * [`peer_tls`]: the certificates by which neighbours authenticate each other.
 //! * [`client_access`]: the tokens and certificates that say what clients may do.
@@ -27,11 +27,15 @@
 //! * [`config_state`]: the configuration in force. `reload`: how a new one replaces it.
 
 mod address_counts;
+mod bus;
+pub(crate) mod bus_link;
+pub mod bus_port;
 pub mod chatserver;
 pub mod client_access;
 pub mod client_tls;
 pub mod config_state;
 pub mod counters;
+mod dialling;
 mod dials;
 mod events;
 pub mod exposition;

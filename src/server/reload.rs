@@ -15,6 +15,7 @@
 //! after all that was written to it has been sent. What that neighbour still had on its way to us is not lost to the
 //! herd: it gave the same reports to its other neighbours, and a new link begins with a comparison.
 
+use super::bus_port;
 use super::config_state::{ConfigState, Prepared};
 use super::events::log_warnings;
 use super::member::{Member, Message, ServerPhase, clients_max, command_limits};
@@ -111,6 +112,9 @@ impl Member {
         self.set_window(core.wall());
         self.forget_by_the_minute(core);
         self.neighbours.flood_buffer_bytes = self.limits.flood_buffer_bytes;
+        if let Some(port) = &mut self.bus {
+            bus_port::set_limits(&mut port.bus, &self.limits);
+        }
         if let (Some(persist), Some(settings)) = (&mut self.persist, &topology.journal) {
             persist.journal.set_settings(settings);
         }
@@ -156,10 +160,15 @@ impl Member {
     fn use_neighbours(&mut self, core: &mut Core<Member>, topology: &Topology) {
         // What has been taken from a link that is closed below is still acknowledged.
         self.neighbours.acknowledge(core);
-        let acks_are_on = topology.ack == Acknowledge::Peer;
-        let are_relinked = acks_are_on != self.neighbours.acks.is_some();
-        if are_relinked {
-            let free = self.neighbours.set_acks(acks_are_on);
+        let ack = match topology.ack {
+            // The bus itself comes with a restart.
+            Acknowledge::Bus if self.bus.is_none() => Acknowledge::Local,
+            ack => ack,
+        };
+        let are_relinked = (ack == Acknowledge::Peer) != self.neighbours.ask_for_acks();
+        let is_by_bus = self.neighbours.acks.as_ref().is_some_and(|acks| acks.are_by_bus());
+        if are_relinked || is_by_bus != (ack == Acknowledge::Bus) {
+            let free = self.neighbours.set_acks(ack);
             free.into_iter().for_each(|(id, batch)| core.post(id, Message::Released(batch)));
         }
         let servers = topology.neighbours_of(&self.server.name);
@@ -209,6 +218,7 @@ mod tests {
     use super::*;
     use crate::config::{KEYS, Key, Reload, ServerView, TOP, ValueType, diff};
     use crate::places::{Progress, Query, Rank, Source, Ticket};
+    use crate::server::dials::DialTarget;
     use herd_reactor::testing::StringTransport;
     use herd_reactor::{ReactorLimits, Shared, TurnCounts, UnixNanos};
     use std::path::Path;
@@ -226,6 +236,10 @@ mod tests {
         // And an id of one's own needs a certificate.
         let is_own = key.is_some_and(|(key, _)| ["ask", "own_id_only"].contains(&key.name));
         let source = if is_own { "certificates = \"optional\"\n" } else { source };
+        // A bus needs a server, and answers that wait for it need a bus.
+        let nats = "nats = [\"nats://127.0.0.1:1\"]\n";
+        let is_other = is_in("[bus]") && !line.starts_with("nats");
+        let source = if is_other { nats } else { source };
         format!(
             "{herd}{top}[[server]]\nname = \"Welsh\"\nclient = \"127.0.0.1:1\"\npeer = \"127.0.0.1:2\"\n\
              neighbours = [\"Alford\"]\n[[server]]\nname = \"Alford\"\nclient = \"127.0.0.1:3\"\n\
@@ -324,6 +338,7 @@ mod tests {
         core.set_limits(Member::reactor_limits(&topology));
         state.set_window(core.wall());
         state.forget_by_the_minute(core);
+        state.dial_all(core);
         transport
     }
 
@@ -433,7 +448,9 @@ mod tests {
         assert_eq!(ids(&running, &["Alford", "Bolden"]), before);
         let zoe = running.state.neighbours.iter().find(|(_, link)| link.server.name == "Zoe");
         assert!(
-            zoe.is_some_and(|(id, _)| running.state.dials.contains_key(&id)),
+            zoe.is_some_and(|(id, _)| {
+                running.state.dials.contains_key(&DialTarget::Neighbour(id))
+            }),
             "our name sorts first, so we dial"
         );
         // Names without end are refused before they fill the memory.

@@ -99,7 +99,7 @@ impl LineProtocol<Member> for StatusProtocol {
 }
 
 /// The status: the server's identity, all [`METRICS`], and the [`NEIGHBOUR_METRICS`] of each link. Sizes are in bytes.
-/// `journal` is null if the server has no journal. Reading it changes nothing: the status socket resets `longest_lag_ms`
+/// `journal` is null if the server has no journal, `bus` if it has no bus, which otherwise is the last of the links. Reading it changes nothing: the status socket resets `longest_lag_ms`
 /// after its answer, while the HTTP port has any number of readers that must not disturb each other.
 pub fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
     let state = format!("{:016x}", member.table.state_hash());
@@ -111,8 +111,10 @@ pub fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
         }
         status
     });
+    let mut links: Vec<Value> = links.collect();
+    links.extend(member.bus.as_ref().map(|port| port.link(&member.table, core)));
     let mut status = json!({
-        "links": links.collect::<Value>(),
+        "links": links,
         "health": { "reasons": unhealthy(member, core.wall()) },
         "server": member.server.name,
         "herd": member.herd_name,
@@ -121,6 +123,7 @@ pub fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
         "config": member.config.json(),
         "http": {},
         "journal": null,
+        "bus": null,
         "log": {
             "path": log::place(), "failing": log::failure(),
             "dropped": log::dropped(), "dropped_stderr": log::dropped_stderr(),

@@ -2,7 +2,7 @@
 //! same report in an IAMAT line.
 //!
 //! In: the operands of an IAMAT. Out: the table, the journal and the neighbours have the report, or it is rejected. With
-//! `ack = "peer"` the caller delays its answer until a neighbour has the report.
+//! `ack = "peer"` or `"bus"` the caller delays its answer until a neighbour or the bus has the report.
 //!
 //! Report: section 3.2.
 
@@ -59,13 +59,6 @@ impl Member {
         self.count_report(door, outcome);
         match (key, outcome) {
             (Some(key), outcome) if outcome.is_news() => self.flood(core, &[key], &[line], None),
-            // The report is not news, but a neighbour can acknowledge it only after the line was sent to it.
-            (Some(key), MergeOutcome::Same | MergeOutcome::Older)
-                if self.neighbours.acks.is_some() =>
-            {
-                let latest = self.table.line(key).to_vec();
-                self.neighbours.flood(core, &mut self.table.backlogs, &[key], &[&latest], None);
-            }
             (_, MergeOutcome::Full) => {
                 let (clients, bytes) = (self.limits.known_clients, self.limits.known_bytes);
                 let values = format_args!("{clients}, known_bytes = {bytes}");
@@ -79,6 +72,9 @@ impl Member {
             }
             (_, MergeOutcome::Ahead) => return Err(self.note_early(core)),
             _ => {}
+        }
+        if let Some(key) = key.filter(|_| self.neighbours.acks.is_some()) {
+            self.await_acknowledgement(core, key, outcome);
         }
         Ok(outcome)
     }

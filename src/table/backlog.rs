@@ -126,6 +126,16 @@ impl Backlogs {
         Some(key)
     }
 
+    /// Moves all clients of one backlog to another. Takes time proportional to the clients / 64.
+    pub(crate) fn move_all(&mut self, from: BacklogId, to: BacklogId) {
+        let moved = self.set_mut(from).map(std::mem::take).unwrap_or_default();
+        let Some(set) = self.set_mut(to) else { return };
+        let before = set.len() + moved.len();
+        set.add_all(moved);
+        let after = set.len();
+        self.marked = self.marked - before + after;
+    }
+
     /// Returns the number of clients in the owner's backlog.
     pub fn len(&self, id: BacklogId) -> usize {
         self.set(id).map_or(0, ClientSet::len)
@@ -215,6 +225,21 @@ mod tests {
             backlogs.mark(one, ClientKey::new(client));
             assert_eq!(taken(&mut backlogs, one), [client]);
         }
+    }
+
+    #[test]
+    fn a_backlog_moves_into_another() {
+        let (mut backlogs, [one, other]) = two_owners();
+        for client in [3, 70] {
+            backlogs.mark(one, ClientKey::new(client));
+        }
+        for client in [3, 200] {
+            backlogs.mark(other, ClientKey::new(client));
+        }
+        backlogs.move_all(one, other);
+        assert!(backlogs.is_empty(one) && !backlogs.are_empty());
+        assert_eq!(taken(&mut backlogs, other), [3, 70, 200]);
+        assert!(backlogs.are_empty());
     }
 
     #[test]

@@ -48,6 +48,17 @@ impl ClientSet {
         debug_assert_eq!(self.count, self.bits());
     }
 
+    /// Adds all clients of another set. Takes time proportional to the clients / 64.
+    pub(crate) fn add_all(&mut self, other: ClientSet) {
+        if self.count == 0 {
+            *self = ClientSet { cursor: self.cursor, ..other };
+            return;
+        }
+        self.words.resize(self.words.len().max(other.words.len()), 0);
+        self.words.iter_mut().zip(other.words).for_each(|(word, more)| *word |= more);
+        self.count = self.bits();
+    }
+
     /// Whether the client is in the set.
     pub(crate) fn contains(&self, key: ClientKey) -> bool {
         let (word, bit) = position(key);

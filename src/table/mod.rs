@@ -28,6 +28,7 @@ mod index;
 mod lazy_digest;
 pub mod leaf_set;
 mod look_ahead;
+pub(crate) mod revisions;
 mod store;
 
 use std::cmp::Ordering;
@@ -45,6 +46,7 @@ use self::digest::{Digest, leaf_of};
 use self::index::Index;
 use self::lazy_digest::{LazyDigest, PENDING_MAX};
 use self::leaf_set::LeafSet;
+use self::revisions::Revisions;
 use self::store::{LineStore, Slot};
 use crate::wire::report::{Report, Stored};
 use crate::wire::stamp::Stamp;
@@ -104,6 +106,8 @@ pub struct Table {
     pub backlogs: Backlogs,
     /// The latest changes, once a reader has begun to follow the table. A merge does not note them; the flood does.
     pub(crate) changes: Option<Box<Changes>>,
+    /// What the bus's bucket holds, if there is a bus.
+    pub(crate) revisions: Option<Box<Revisions>>,
     lines: LineStore,
     /// The sums of all lines.
     digest: LazyDigest,
@@ -130,6 +134,7 @@ impl Table {
         Table {
             backlogs: Backlogs::default(),
             changes: None,
+            revisions: None,
             lines: LineStore::default(),
             digest: LazyDigest::new(PENDING_MAX),
             ahead: Vec::new(),
@@ -376,6 +381,9 @@ impl Table {
         self.backlogs.forget_client(self.lines.key(slot));
         if let Some(changes) = &mut self.changes {
             changes.forgot(self.lines.key(slot), report.client());
+        }
+        if let Some(revisions) = &mut self.revisions {
+            revisions.forgot(self.lines.key(slot));
         }
         self.lines.forget(slot);
         self.ahead.clear();

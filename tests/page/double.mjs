@@ -1,6 +1,6 @@
 // A herd in one Node process, for work on the page: the same answers as real servers, with made-up clients that move.
 //
-//     node tests/page/double.mjs [--clients 5] [--a-second 0.15] [--port 8080]
+//     node tests/page/double.mjs [--clients 5] [--a-second 0.15] [--port 8080] [--bus]
 //
 // It serves the page's sources as they are, so that a change is seen at the next reload. Servers are on ports of their own,
 // the first one on --port, the others on ports of the kernel's.
@@ -25,8 +25,8 @@ const WORDS = ['kiwi', 'tui', 'weka', 'kea', 'moa', 'ruru', 'takahe', 'kaka'];
 const bounds = Array.from({ length: 11 }, (_, n) => 2 ** (14 + 2 * n) / 1e9);
 
 export class Double {
-  constructor({ clients = 5, aSecond = 0.15, batch = 500, seed = 1 } = {}) {
-    Object.assign(this, { aSecond, batch, seed, clients: new Map(), followers: new Set(), servers: new Map(), taken: 0, slow: 0 });
+  constructor({ clients = 5, aSecond = 0.15, batch = 500, seed = 1, bus = false } = {}) {
+    Object.assign(this, { aSecond, batch, seed, bus, clients: new Map(), followers: new Set(), servers: new Map(), taken: 0, slow: 0 });
     for (const name of ['Alford', 'Bolden', 'Hamilton', 'Parker', 'Welsh']) this.servers.set(name, { name, port: 0, changed: Date.now() });
     const names = [...this.servers.keys()], few = [0, 1, 5, 9, 22].map(n => CITIES[n]);
     for (let n = 0; n < clients; n++) {
@@ -96,9 +96,13 @@ export class Double {
       const changed = Math.max(this.servers.get(other).changed, this.servers.get(name).changed);
       return { name: other, linked, leaving: false, backlog_clients: linked ? 0 : this.clients.size, changed_s: (Date.now() - changed) / 1000, plain: false };
     });
+    if (this.bus) {
+      const since = this.servers.get(name).changed;
+      links.push({ name: 'NATS places-herd', bus: true, linked: true, leaving: false, backlog_clients: 0, changed_s: (Date.now() - since) / 1000, plain: false });
+    }
     const turns = this.taken + Math.floor(Date.now() / 100);
     return {
-      server: name, herd: 'places-herd', version: '0.3.0', started_s: this.servers.get(name).changed / 1000,
+      server: name, herd: 'places-herd', version: '0.4.0', started_s: this.servers.get(name).changed / 1000,
       uptime_s: (Date.now() - this.servers.get(name).changed) / 1000, known_clients: this.clients.size, journal: { sound: true },
       health: { healthy: true, reasons: [] }, http: { followers: [...this.followers].filter(follower => follower.name === name).length },
       reports: { client: { new: Math.floor(this.taken / 5), same: 0 }, peer: { new: 4 * this.taken } },
@@ -183,7 +187,7 @@ export class Double {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { values } = parseArgs({ options: { clients: { type: 'string' }, 'a-second': { type: 'string' }, port: { type: 'string' } } });
-  const double = new Double({ clients: Number(values.clients ?? 5), aSecond: Number(values['a-second'] ?? 0.15) });
+  const { values } = parseArgs({ options: { clients: { type: 'string' }, 'a-second': { type: 'string' }, port: { type: 'string' }, bus: { type: 'boolean' } } });
+  const double = new Double({ bus: values.bus, clients: Number(values.clients ?? 5), aSecond: Number(values['a-second'] ?? 0.15) });
   console.log((await double.startAll(Number(values.port ?? 0))).Alford);
 }

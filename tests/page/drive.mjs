@@ -166,6 +166,28 @@ const promises = {
     assert.equal(await page.locator('.chart canvas').count(), 2);
   },
 
+  async 'the bus is one more link, and no server'(page) {
+    const bus = { name: 'NATS herd', bus: true, plain: false, linked: true, leaving: false, backlog_clients: 0, changed_s: 9 };
+    const add = async route => {
+      const response = await route.fetch(), status = await response.json();
+      await route.fulfill({ response, json: { ...status, links: [...status.links, bus] } });
+    };
+    await page.route('**/status.json*', add);
+    for (const name of ['Alford', 'Bolden', 'Hamilton', 'Parker', 'Welsh']) await link(page, `${name} \u2013 NATS herd`, 'up');
+    assert.match(await page.getAttribute('#graph', 'aria-label'), /^5 servers and the bus; links: 10 up/);
+    assert.equal(await page.locator('#graph circle').count(), 5);
+    const isFull = () => page.locator('#graph rect').evaluate(square => square.getAttribute('fill') === square.getAttribute('stroke'));
+    assert(await isFull());
+    bus.backlog_clients = 7;
+    await link(page, 'Alford \u2013 NATS herd', 'behind');
+    await becomes(page, '#links span', /^behind.*, backlog 7$/);
+    bus.linked = false;
+    await link(page, 'Alford \u2013 NATS herd', 'down');
+    await page.waitForFunction(() => document.querySelector('#graph rect').getAttribute('fill') !== document.querySelector('#graph rect').getAttribute('stroke'));
+    await page.unroute('**/status.json*', add);
+    await page.waitForFunction(() => !document.querySelector('#graph rect'));
+  },
+
   async 'screen readers get what accessibility.txt says'(page) {
     await page.evaluate(() => document.activeElement.blur());
     const name = await page.textContent('#herd');

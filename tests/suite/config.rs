@@ -5,16 +5,18 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use places_herd::config::{
-    DefaultValue, KEYS, Key, PlacesSettings, PlacesSource, Reload, Supposed, TOP, Topology,
-    TopologyErrors, Upstream, UpstreamKind, ValueType, diff, page as page_of_keys,
+    Acknowledge, DefaultValue, KEYS, Key, PlacesSettings, PlacesSource, Reload, Supposed, TOP,
+    Topology, TopologyErrors, Upstream, UpstreamKind, ValueType, diff, page as page_of_keys,
 };
 use places_herd::journal::{JournalSettings, Sync};
 use places_herd::log::secret::Secret;
+use places_herd::nats::Storage;
 use places_herd::places::{Mask, PlacesFile, Rank, Scheme};
 use places_herd::server::metrics::{METRICS, NEIGHBOUR_METRICS};
 use proptest::prelude::*;
@@ -169,6 +171,9 @@ const ROOM: &[&str] = &[
     "flood_buffer_bytes = 33_554_432\n",
 ];
 
+/// What every table `[bus]` requires.
+const NATS: &str = "nats = [\"nats://127.0.0.1:4222\"]\n";
+
 /// Reads a topology in which `key` has `value`, or is absent, with the other settings that it requires.
 fn read_with(key: &Key, value: Option<&str>) -> Result<Topology, String> {
     let line = value.map_or("#\n".to_owned(), |value| format!("{} = {value}\n", key.name));
@@ -199,6 +204,12 @@ fn read_with(key: &Key, value: Option<&str>) -> Result<Topology, String> {
         ("[http]", "total_body_bytes") => "body_bytes = 1_024\n",
         _ => "",
     };
+    if key.section == "[bus]" && key.name != "nats" {
+        table += NATS;
+    }
+    if key.name == "ack" {
+        table += &format!("[bus]\n{NATS}");
+    }
     if key.section == "[http]" || key.name == "client_tls" {
         table += "[client_tls]\n";
     }
@@ -248,6 +259,10 @@ fn values_of(key: &Key) -> Vec<String> {
         ValueType::Flag => vec!["false".to_owned(), "true".to_owned()],
         ValueType::Texts(_) if key.name == "allow_origins" => {
             vec!["[]".to_owned(), "[\"*\"]".to_owned(), "[\"http://a.b:1\"]".to_owned()]
+        }
+        ValueType::Texts(_) if key.name == "nats" => {
+            let urls = ["nats://127.0.0.1", "nats://u:p@127.0.0.1:4223", "tls://nats.example"];
+            urls.map(|url| format!("[\"{url}\"]")).to_vec()
         }
         ValueType::Texts(_) => vec!["[]".to_owned(), "[\"Parker\"]".to_owned()],
         ValueType::Name => vec!["\"Alford\"".to_owned(), "\"Bolden\"".to_owned()],
@@ -336,6 +351,7 @@ fn what_changes_is_told_in_words() {
         ),
         (old.replace("\"h\"", "\"x\""), "herd h -> x"),
         (format!("{old}[journal]\nsync = \"no\""), "journal off -> on"),
+        (format!("{old}[bus]\n{NATS}"), "bus off -> on"),
         (old.replace(":1002", ":1003"), ""),
         (old.replace(":1102", ":1103"), "neighbour C 127.0.0.1:1102 -> 127.0.0.1:1103"),
         (old.replace("\"B\", \"C\"", "\"B\""), "neighbour C removed"),
@@ -366,6 +382,13 @@ fn what_changes_is_told_in_words() {
         assert_eq!(told, words);
     }
     assert_eq!(read(&old).view_of("Z"), None);
+    // No password is told, but that it has changed.
+    let bus = |url: &str| view(&format!("{old}[bus]\nnats = [\"{url}\"]\n"));
+    let [one, two] = ["CANARY", "KITE"].map(|word| bus(&format!("nats://u:{word}@127.0.0.1")));
+    let told = |old, new| diff(old, new).iter().map(ToString::to_string).collect::<String>();
+    assert_eq!(told(&one, &two), "bus.nats nats://127.0.0.1:4222: a login has changed");
+    let other = bus("nats://127.0.0.1:4223");
+    assert_eq!(told(&one, &other), "bus.nats nats://127.0.0.1:4222 -> nats://127.0.0.1:4223");
     // A table that is switched off in the file stays as it is until a restart.
     let (on, off) = (view(&format!("{old}[journal]\nsync = \"no\"\n")), view(&old));
     let mut in_force = on.clone();
@@ -464,6 +487,12 @@ fn read_example(folder: &Path, (table, example): &Example) -> Result<Topology, S
         "" if example.contains("[[server]]") => example.clone(),
         "" if example.starts_with("herd = ") => format!("{example}\n{server}"),
         "" if example.starts_with('[') => format!("herd = \"t\"\n{server}{example}"),
+        "" if example.contains("ack = \"bus\"") => {
+            format!("herd = \"t\"\n{example}\n{server}[bus]\n{NATS}\n")
+        }
+        "[bus]" if !example.starts_with("nats = ") => {
+            format!("herd = \"t\"\n{server}{table}\n{NATS}\n{example}\n")
+        }
         "" => format!("herd = \"t\"\n{example}\n{server}"),
         "[[server]]" if example.starts_with("client_tls = ") => {
             format!("herd = \"t\"\n{server}{example}\n[client_tls]\n")
@@ -627,6 +656,89 @@ fn a_journal_is_kept_if_the_file_says_so() {
     assert_eq!(settings("journal.toml"), Some(expected));
 }
 
+/// A server, and the start of a table `[bus]` with what it requires.
+const WITH_BUS: &str = "[[server]]\nname = \"A\"\nclient = \"127.0.0.1:1\"\npeer = \"127.0.0.1:2\"\n\
+                        [bus]\nnats = [\"nats://127.0.0.1:4222\"]\n";
+
+#[test]
+fn all_that_is_said_of_a_bus_is_read() {
+    let path = Path::new("tests/fixtures/topology/bus.toml");
+    let topology = topology_at(path).expect("it is only doubtful");
+    let limits = &topology.limits;
+    assert_eq!((limits.bus_window, limits.bus_repair), (64, Duration::from_millis(500)));
+    assert_eq!(topology.ack, Acknowledge::Bus);
+    let bus = topology.bus.expect("it has one");
+    assert_eq!((bus.bucket.name(), bus.replicas, bus.storage), ("herd", 3, Storage::Memory));
+    assert!(bus.insecure_nats && bus.login.is_none() && bus.ca_file.is_none());
+    let named = bus.credentials.expect("it is named");
+    assert_eq!(named.path, Path::new("tests/fixtures/topology/herd.creds"));
+    let urls: Vec<_> = bus.urls.iter().map(ToString::to_string).collect();
+    assert_eq!(urls[2..4], ["nats://[::1]:4224", "tls://nats.example:4222"]);
+}
+
+#[test]
+fn a_bucket_is_named_after_the_herd_if_it_can_be() {
+    for (herd, more, bucket) in
+        [("north", "", "north"), ("a.b", "", "herd"), ("a.b", "bucket = \"c\"", "c")]
+    {
+        let text = format!("herd = \"{herd}\"\n{WITH_BUS}{more}");
+        let topology = Topology::parse(&text, Path::new("t.toml")).expect("it is good");
+        assert_eq!(topology.bus.expect("it has one").bucket.name(), bucket);
+    }
+}
+
+#[test]
+fn a_bus_that_is_supposed_takes_the_place_of_all_edges_but_not_of_a_bus() {
+    let supposed = Supposed { bus: "127.0.0.1:4333".parse().ok(), ..Supposed::default() };
+    let read = |text: &str| Topology::parse_supposing(text, Path::new("t.toml"), supposed);
+    let topology = read(include_str!("../../topology.toml")).expect("the shipped one has no bus");
+    assert_eq!(topology.warnings(), []);
+    assert!(topology.servers.iter().all(|server| server.neighbours.is_empty()));
+    let bus = topology.bus.expect("it was supposed");
+    assert_eq!(bus.urls[0].to_string(), "nats://127.0.0.1:4333");
+    assert_eq!(bus.bucket.name(), "places-herd");
+    let faults = read(&format!("herd = \"h\"\n{WITH_BUS}")).expect_err("it has a bus already");
+    let faults = faults.to_string();
+    assert!(faults.starts_with("t.toml:6:1: error: --bus starts a nats-server"), "{faults}");
+}
+
+#[test]
+fn the_files_of_a_bus_are_read_when_a_server_needs_them() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bus");
+    fs::create_dir_all(&folder).expect("the folder can be made");
+    let authority = rcgen::generate_simple_self_signed(["nats.example".to_owned()]);
+    let pem = authority.expect("a certificate").cert.pem();
+    // The seed of a key pair that nobody uses.
+    let seed = "SUAACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB6IC5CQ";
+    for (name, text) in [("seed", seed), ("canary", "CANARY"), ("ca.pem", &pem)] {
+        fs::write(folder.join(name), text).expect("the folder can be written");
+    }
+    let read = |more: &str| {
+        let text = format!("herd = \"h\"\n{WITH_BUS}{more}");
+        let topology = Topology::parse(&text, &folder.join("t.toml")).expect("it opens no file");
+        let (mut bus, mut said) = (topology.bus.expect("it has one"), String::new());
+        match bus.read_files(|warning| said += &warning.to_string()) {
+            Ok(()) => (Some(bus), said),
+            Err(faults) => (None, faults.iter().map(ToString::to_string).collect()),
+        }
+    };
+    for mode in [0o644, 0o600] {
+        let open = fs::Permissions::from_mode(mode);
+        fs::set_permissions(folder.join("seed"), open).expect("it is ours");
+        let (bus, said) = read("credentials = \"seed\"\nca_file = \"ca.pem\"");
+        let bus = bus.expect("both are good");
+        assert!(bus.login.is_some() && bus.authorities.len() == 1);
+        assert_eq!(said.contains("t.toml:8:15: warning: "), mode == 0o644, "{said}");
+        assert_eq!(said.contains("seed"), mode == 0o644, "{said}");
+    }
+    let (bus, said) = read("credentials = \"canary\"\nca_file = \"seed\"");
+    assert!(bus.is_none() && !said.contains("CANARY") && !said.contains(seed), "{said}");
+    assert!(said.contains("t.toml:8:15: error: cannot read the credentials: "), "{said}");
+    assert!(said.contains("t.toml:9:11: error: cannot read the certificates to trust: "), "{said}");
+    let (_, said) = read("credentials = \"no-such-file\"");
+    assert!(said.contains("no-such-file: No such file or directory"), "{said}");
+}
+
 /// The service in a file of `tests/fixtures/topology`, and its rank.
 fn upstream(name: &str) -> (Upstream, Rank) {
     let path = Path::new("tests/fixtures/topology").join(name).with_extension("toml");
@@ -721,6 +833,10 @@ fn a_key_in_the_wrong_place_is_not_repeated() {
         "base_url = \"https://h/?key=CANARY\"",
         key_file,
         "source = \"google\"\nproxy = [\"http://u:CANARY@h\"]",
+        "[bus]\nnats = [\"nats://u:CANARY@h\", 5]",
+        "[bus]\nnats = \"nats://CANARY@127.0.0.1\"",
+        "[bus]\nnats = [\"u:CANARY@10.0.0.1\", 5]",
+        "[bus]\nnats = [\"nats://h/CANARY\"]",
         "source = \"google\"\nproxi = \"http://u:CANARY@h\"",
         "source = \"google\"\nproxy = \"http://u:CANARY@h",
         "source = \"google\"\nproxy = \"http://h\"\nproxy = \"http://u:CANARY@h\"",

@@ -235,7 +235,7 @@ fn check_test(words: &[String], lists: &[BTreeSet<String>; 2]) -> Result<(), Str
 /// Checks that `herd` knows the subcommand and its options.
 fn check_herd(words: &[String], helps: &mut BTreeMap<String, String>) -> Result<(), String> {
     let is_word = |word: &&String| word.chars().all(|c| c.is_ascii_lowercase());
-    let depth = if ["places", "pki", "journal"].contains(&&*words[0]) { 2 } else { 1 };
+    let depth = if ["bus", "places", "pki", "journal"].contains(&&*words[0]) { 2 } else { 1 };
     let subcommand: Vec<&str> =
         words.iter().take(depth).take_while(is_word).map(String::as_str).collect();
     let help = helps.entry(subcommand.join(" ")).or_insert_with(|| {

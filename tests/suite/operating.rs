@@ -17,13 +17,14 @@ const ALERTS: &str = "docs/alerts.yml";
 const LOGGERS: [&str; 5] = ["warn!(", "error!(", "log::log!(", ".log_throttled(", "throttle.log("];
 
 /// Messages without words of their own: a file, the beginning of the message, and a part of the row that stands for it.
-const WORDLESS: [(&str, &str, &str); 10] = [
+const WORDLESS: [(&str, &str, &str); 11] = [
     // A fault or a warning about the topology, or about a file that it names.
     ("", "\"{}\", ", "`topology.toml:"),
     ("src/cli/serve.rs", "\"{failure}\"", "`Alford cannot listen on client"),
     ("src/net/dns/client.rs", "\"dns: {what}\"", "`dns: line 3: "),
     ("src/reactor/protocol.rs", "\"{why}\"", "`connection refused`"),
     ("src/reactor/tcp.rs", "\"{}: {why}\"", "`Interserver,7: invalid peer certificate"),
+    ("src/server/bus_link.rs", "\"{name}: {what}: {why}{}\"", "`Bus,7: the bucket cannot be used"),
     ("src/server/place_queries.rs", "\"{}: {}\"", "`google: "),
     ("src/server/place_queries.rs", "\"{}: {why}\"", "`google: "),
     ("src/server/config_state.rs", "\"{by}: {what}\"", "`herd reload: refused"),

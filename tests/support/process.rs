@@ -340,7 +340,7 @@ impl Herd {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
         let (words, operands) =
-            args.split_at(if ["places", "pki", "token"].contains(&args[0]) { 2 } else { 1 });
+            args.split_at(if ["bus", "places", "pki", "token"].contains(&args[0]) { 2 } else { 1 });
         command.args(words).arg("--topology").arg(self.topology()).args(operands);
         command
     }

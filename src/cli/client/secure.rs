@@ -113,14 +113,31 @@ pub(super) fn hint(error: &io::Error) -> &'static str {
 
 /// A connection to a server, with TLS or without.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::cli) struct Connection {
     wire: Timed<Socket>,
     tls: Option<Box<ClientConnection>>,
 }
 
 impl Connection {
+    /// A connection without TLS.
+    pub(in crate::cli) fn plain(socket: Socket) -> Connection {
+        Connection { wire: Timed { socket, end: None }, tls: None }
+    }
+
+    /// Shakes hands. The certificate of the server must have the name `name`.
+    pub(in crate::cli) fn start_tls(
+        &mut self,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> io::Result<()> {
+        let mut tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        tls.complete_io(&mut self.wire)?;
+        self.tls = Some(Box::new(tls));
+        Ok(())
+    }
+
     /// Makes reads and writes fail after `end`.
-    pub(super) fn fail_after(&mut self, end: Instant) {
+    pub(in crate::cli) fn fail_after(&mut self, end: Instant) {
         self.wire.end = Some(end);
     }
 

@@ -174,7 +174,7 @@ impl Interserver {
         let (lowest, highest) = VERSIONS.into_inner();
         let range = format!("{lowest}-{highest}");
         let mut options: Vec<(&[u8], &[u8])> = vec![(SPEAKS, range.as_bytes())];
-        if neighbours.acks.is_some() {
+        if neighbours.ask_for_acks() {
             options.push((ACK, b"1"));
         }
         if self.is_dialled || self.takes_bye {

@@ -5,6 +5,7 @@
 
 use super::link_state::LinkState;
 use super::{Interserver, NAME};
+use crate::replication::NeighbourId;
 use crate::server::counters::Door;
 use crate::server::member::{Cx, Member, log_name};
 use herd_reactor::line_receiver::{LineLimits, LineReceiver, Mode};
@@ -48,11 +49,16 @@ impl Factory<Member> for InterserverFactory {
     }
 }
 
-/// Builds an [`Interserver`], in TLS if that is configured.
-pub(super) fn interserver(
+/// Builds the connection to the neighbour `id`, which we dialled.
+pub(in crate::server) fn dialled(
     cx: &mut Cx<'_>,
-    link_state: LinkState,
+    id: NeighbourId,
 ) -> Option<Box<dyn Protocol<Member>>> {
+    interserver(cx, LinkState::Dialled(id))
+}
+
+/// Builds an [`Interserver`], in TLS if that is configured.
+fn interserver(cx: &mut Cx<'_>, link_state: LinkState) -> Option<Box<dyn Protocol<Member>>> {
     let lines = LineLimits {
         line_bytes: cx.state.limits.line_bytes,
         unfinished_line: cx.state.limits.unfinished_line,

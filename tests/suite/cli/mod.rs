@@ -6,6 +6,7 @@
 //! Each test has a loopback address of its own (all of 127/8 is the loopback). So all tests can use the same ports, and
 //! tests and runs do not disturb each other.
 
+mod bus_check;
 mod first_hour;
 #[cfg(feature = "embedded-places")]
 mod health;
@@ -16,6 +17,7 @@ mod pki;
 mod places_check;
 mod through_proxy;
 mod unprinted;
+mod up_bus;
 
 use crate::support::process::{DEADLINE, Ended, Herd, Out, Process, Stray, is_readable, until};
 use nix::sys::signal::SigSet;
@@ -339,8 +341,10 @@ fn all_faults_of_files_and_variables_are_reported_at_once_with_a_place_in_the_to
     let herd = Herd::new("led-to", ALONE);
     fs::write(herd.folder().join("two.key"), "CANARY\nCANARY\n").expect("the folder is ours");
     fs::write(herd.folder().join("text.pem"), "CANARY\n").expect("the folder is ours");
-    let keys = "key_file = \"two.key\"\nca_file = \"text.pem\"\n[peer_tls]\n";
-    herd.write(&asking_google(&herd, keys));
+    let bus =
+        "[bus]\nnats = [\"nats://127.0.0.1\"]\ncredentials = \"text.pem\"\nca_file = \"two.key\"\n";
+    let keys = format!("key_file = \"two.key\"\nca_file = \"text.pem\"\n[peer_tls]\n{bus}");
+    herd.write(&asking_google(&herd, &keys));
     for command in [&["check"][..], &["serve", "Alford"]] {
         let ended = herd.start_in(&[("https_proxy", "socks5://CANARY")], command).end();
         assert_eq!(ended.code, Some(78), "{ended:?}");
@@ -349,11 +353,13 @@ fn all_faults_of_files_and_variables_are_reported_at_once_with_a_place_in_the_to
             ("14:12", "two.key: "),
             ("15:11", "text.pem "),
             ("12:10", "https_proxy is not the URL of an HTTP proxy"),
+            ("19:15", "cannot read the credentials: "),
+            ("20:11", "cannot read the certificates to trust: "),
         ] {
             let line = said.lines().find(|line| line.contains(&format!(":{place}: error: ")));
             assert!(line.is_some_and(|line| line.contains(file)), "{file}: {said}");
         }
-        assert!(said.contains(":16:1: error: ") && said.contains(": 4 faults\n"), "{said}");
+        assert!(said.contains(":16:1: error: ") && said.contains(": 6 faults\n"), "{said}");
         assert!(!said.contains("CANARY"), "{said}");
     }
     assert_eq!(logged(&herd), "", "a start that fails leaves no log");

@@ -22,6 +22,8 @@
 mod access;
 mod addresses;
 mod backup;
+mod bus;
+mod bus_real;
 mod connections;
 mod ends;
 mod failures;

@@ -13,6 +13,12 @@
 //! `HERD_SEED_BASE`: a number, or `new` for one from the clock.
 
 mod at_line;
+mod bus;
+mod bus_plan;
+mod bus_run;
+mod bus_sabotage;
+mod bus_summary;
+mod bus_watch;
 mod clients;
 mod conversation;
 mod laws;

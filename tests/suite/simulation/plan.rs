@@ -442,7 +442,7 @@ impl Journaling {
 }
 
 /// Makes the network: calm, or difficult in various ways, with windows small enough to fill.
-fn weather(dice: &mut Dice, seed: u64) -> MemoryOptions {
+pub(super) fn weather(dice: &mut Dice, seed: u64) -> MemoryOptions {
     let calm = MemoryOptions::calm(seed);
     let micros = |from: u64, to: u64| Duration::from_micros(from)..=Duration::from_micros(to);
     MemoryOptions {

@@ -64,6 +64,17 @@ pub(crate) const FIVE: &str =
 /// The name of the machine that stands for the world outside the herd.
 pub(crate) const OUTSIDE: &str = "outside";
 
+/// The names of the machines of NATS begin with this; the node's number follows.
+pub(crate) const NATS: &str = "nats";
+
+/// The second byte of the addresses of these machines.
+const NATS_NET: u8 = 254;
+
+/// Where the node of NATS with this number listens. It is served by the outside, but has cables of its own.
+pub(crate) fn nats_address(node: usize) -> SocketAddr {
+    SocketAddr::from(([10, NATS_NET, 0, node as u8 + 1], 4_222))
+}
+
 /// Maximum turns at one moment; beyond it the cluster is regarded as looping for ever.
 const TURNS_MAX: usize = 1_000_000;
 
@@ -590,10 +601,12 @@ impl Cluster {
         }
     }
 
-    /// The number of the server `name` in the topology; the outside has the number after the last.
+    /// The number of the server `name` in the topology; the outside has the number after the last, and the nodes of NATS
+    /// follow.
     fn number(&self, name: &str) -> usize {
         let number = self.topology.servers.iter().position(|server| server.name == name);
-        number.unwrap_or_else(|| {
+        let node = || name.strip_prefix(NATS).and_then(|node| node.parse::<usize>().ok());
+        number.or_else(|| node().map(|node| self.machines.len() + 1 + node)).unwrap_or_else(|| {
             assert_eq!(name, OUTSIDE, "a server of the topology");
             self.machines.len()
         })
@@ -697,6 +710,7 @@ impl Cluster {
         let outside = self.machines.len();
         let SocketAddr::V4(address) = address else { return outside };
         match address.ip().octets() {
+            [10, NATS_NET, _, node] => outside + usize::from(node),
             [10, high, _, low] => {
                 let place = usize::from(u16::from_be_bytes([high, low])).wrapping_sub(1);
                 let known = self.machines.get(place).is_some_and(|machine| machine.was_started);
@@ -861,7 +875,7 @@ pub(crate) fn weathers() -> impl Iterator<Item = MemoryOptions> {
 
 /// A source that is never asked, or never answers.
 #[derive(Debug)]
-struct Silent;
+pub(crate) struct Silent;
 
 impl Source for Silent {
     fn name(&self) -> &'static str {

@@ -23,17 +23,24 @@ pub(crate) const NOWHERE: &str = "-48.8767-123.3933";
 ///
 /// Panics after [`PATIENCE`], with its last `Err`.
 #[track_caller]
-pub(crate) fn eventually<T, E: Debug>(
+pub(crate) fn eventually<T, E: Debug>(what: &str, condition: impl FnMut() -> Result<T, E>) -> T {
+    eventually_within(PATIENCE, what, condition)
+}
+
+/// Repeats `condition` as [`eventually`] does, until `patience` has passed.
+#[track_caller]
+pub(crate) fn eventually_within<T, E: Debug>(
+    patience: Duration,
     what: &str,
     mut condition: impl FnMut() -> Result<T, E>,
 ) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         match condition() {
             Ok(value) => return value,
             Err(state) => {
                 let late = Instant::now() >= deadline;
-                assert!(!late, "not within {PATIENCE:?}: {what}; at last: {state:?}");
+                assert!(!late, "not within {patience:?}: {what}; at last: {state:?}");
             }
         }
         thread::park_timeout(Duration::from_millis(5));

@@ -389,6 +389,7 @@ impl World {
         let threshold = config["inactive_threshold"].as_u64().unwrap_or(5_000_000_000);
         let up = (0..self.settings.nodes).filter(|node| !self.troubles.down.contains(node));
         let up: Vec<usize> = up.collect();
+        let is_of_last = config["deliver_policy"] == "last_per_subject";
         let mut consumer = Consumer {
             name: name.to_owned(),
             filter: filter.to_owned(),
@@ -399,6 +400,7 @@ impl World {
             delivered: 0,
             last_stream: cursor,
             pending: 0,
+            counts_replaced: !is_of_last && self.settings.manner == Manner::V2_9,
             waiting: VecDeque::new(),
             inactive_threshold: Duration::from_nanos(threshold),
             last_active: self.now,

@@ -51,7 +51,7 @@ mod time;
 mod world;
 
 pub use self::faults::{Act, Ending, Faults};
-pub use self::login::{LoginRule, PublicKey};
+pub use self::login::{LoginRule, PublicKey, seed_text};
 pub use self::serving::NodePort;
 pub use self::streams::{Message, Stream, Streams};
 pub use self::thread::NatsThread;

@@ -24,6 +24,8 @@ pub struct Put {
     payload: Vec<u8>,
     /// `None`: an unreadable number, which never matches.
     expected: Option<u64>,
+    /// It has no expected sequence, and the double takes it.
+    is_unconditional: bool,
 }
 
 impl World {
@@ -40,10 +42,12 @@ impl World {
         self.counters.puts += 1;
         let (subject, reply) = (subject.to_vec(), reply.to_vec());
         let expected = field(&headers, EXPECTED).map(str::parse);
-        let is_conditional = expected.is_some();
+        let is_conditional = expected.is_some() || self.takes_unconditional;
+        let is_unconditional = expected.is_none();
         let expected = expected.and_then(Result::ok);
         let size = headers.len() + payload.len();
-        let put = Put { stream: name, reply, subject, headers, payload, expected };
+        let put =
+            Put { stream: name, reply, subject, headers, payload, expected, is_unconditional };
         if !is_conditional {
             self.counters.unconditional += 1;
             self.counters.faults.push("an unconditional put".to_owned());
@@ -93,7 +97,8 @@ impl World {
     /// Whether the sequence of `put` is right now.
     fn is_right(&self, put: &Put) -> bool {
         let stream = self.streams.get(&put.stream);
-        stream.is_some_and(|stream| put.expected == Some(stream.sequence_of(&put.subject)))
+        put.is_unconditional && stream.is_some()
+            || stream.is_some_and(|stream| put.expected == Some(stream.sequence_of(&put.subject)))
     }
 
     fn check(&mut self, put: Put) {
@@ -133,7 +138,12 @@ impl World {
     fn store(&mut self, put: Put, is_answered: bool) {
         let Put { stream: name, reply, subject, headers, payload, .. } = put;
         let Some(stream) = self.streams.get_mut(&name) else { return };
-        let sequence = stream.put(Message { subject, headers, payload, time: self.wall });
+        let message = Message { subject, headers, payload, time: self.wall };
+        if let Some(history) = &mut self.history {
+            let before = stream.messages.get(&stream.sequence_of(&message.subject)).cloned();
+            history.push((message.clone(), before));
+        }
+        let sequence = stream.put(message);
         self.counters.stored += 1;
         let blank = if self.settings.manner == Manner::V2_9 { " " } else { "" };
         let text = format!("{{\"stream\":\"{name}\",{blank}\"seq\":{sequence}}}");

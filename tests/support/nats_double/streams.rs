@@ -147,7 +147,7 @@ impl Stream {
     /// Stores a message, which replaces the last one of its subject. Returns its sequence.
     pub fn put(&mut self, message: Message) -> u64 {
         let before = self.by_subject.get(&message.subject).copied();
-        let before = before.map(|sequence| (sequence, self.remove(sequence)));
+        let before = before.map(|sequence| (sequence, self.replace(sequence)));
         self.undo.push_back(Undo { subject: message.subject.clone(), before });
         if self.undo.len() > UNDO_MAX {
             self.undo.pop_front();
@@ -168,6 +168,15 @@ impl Stream {
         let message = self.messages.remove(&sequence).expect("it is stored");
         self.by_subject.remove(&message.subject);
         self.count(sequence, &message.subject, -1);
+        message
+    }
+
+    fn replace(&mut self, sequence: u64) -> Message {
+        let message = self.remove(sequence);
+        for consumer in self.consumers.values_mut().filter(|its| its.counts_replaced) {
+            consumer.pending +=
+                u64::from(sequence > consumer.cursor && consumer.wants(&message.subject));
+        }
         message
     }
 

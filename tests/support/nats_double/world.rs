@@ -6,7 +6,7 @@ use super::faults::Faults;
 use super::login::LoginRule;
 use super::puts::Put;
 use super::reader::{ClientOp, Fault};
-use super::streams::Streams;
+use super::streams::{Message, Streams};
 use super::subjects;
 use super::{Manner, Settings};
 use herd_reactor::{ConnId, Core, Moment, Shared, UnixNanos};
@@ -163,6 +163,10 @@ pub struct World {
     pub faults: Faults,
     pub streams: Streams,
     pub counters: Counters,
+    /// Every message that was stored since this was last taken, and the one that it has replaced, if a test wants that.
+    pub history: Option<Vec<(Message, Option<Message>)>>,
+    /// Puts without an expected sequence are stored, as by the real server. The double refuses them otherwise.
+    pub takes_unconditional: bool,
     pub(super) troubles: Troubles,
     pub(super) now: Moment,
     pub(super) wall: UnixNanos,
@@ -187,6 +191,8 @@ impl World {
             faults: Faults::default(),
             streams: Streams::default(),
             counters: Counters::default(),
+            history: None,
+            takes_unconditional: false,
             troubles: Troubles::default(),
             now: Moment::default(),
             wall: UnixNanos::default(),

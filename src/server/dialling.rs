@@ -1,4 +1,4 @@
-//! Dials the neighbours, each again and again.
+//! Dials the neighbours and the bus, each again and again.
 //!
 //! ```text
 //!            ┌──────────────────────────── an address ─┐
@@ -10,18 +10,18 @@
 //!
 //! A name is looked up at each attempt, because an address that was right an hour ago may be another machine's now. A
 //! name that does not resolve is a failed attempt like any other. All addresses of a name are tried, by happy eyeballs.
+//! The bus has several servers, of which each attempt dials the next.
 
-use super::NAME;
-use super::factories::interserver;
-use super::link_state::LinkState;
+use super::bus_link;
+use super::dials::{Dial, DialAttempt, DialStage, DialTarget};
+use super::interserver;
+use super::member::{Cx, Member, log_name};
 use crate::config::{DialAddr, Server};
 use crate::log::plural;
 use crate::net::dns::{self, DnsError, LookupId};
 use crate::net::eyeballs::{Attempt, Eyeballs, Next};
 use crate::net::race::Race;
 use crate::replication::NeighbourId;
-use crate::server::dials::{Dial, DialAttempt, DialStage};
-use crate::server::member::{Cx, Member, log_name};
 use herd_reactor::{Backoff, ClientFactory, CloseReason, Core, Factory, Moment, Protocol};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -29,57 +29,75 @@ use std::time::Duration;
 impl Member {
     /// Whether this server dials the neighbour `other`. In a pair, the server whose name sorts first dials, so that the
     /// pair has one link; plain neighbours are always dialled.
-    pub(in crate::server) fn dials(&self, other: &Server) -> bool {
+    pub(super) fn dials(&self, other: &Server) -> bool {
         other.plain || self.server.name < other.name
     }
 
     /// The pauses between attempts.
-    pub(in crate::server) fn backoff(&self) -> Backoff {
+    pub(super) fn backoff(&self) -> Backoff {
         let retry = &self.limits;
         let jitter = retry.retry_jitter_percent as f64 / 100.0;
         Backoff::new(retry.retry_first, retry.retry_max, 2.0, jitter)
     }
 
-    /// Dials the neighbours that this server dials, except those that it dials already.
-    pub(in crate::server) fn dial_all(&mut self, core: &mut Core<Member>) {
+    /// Dials the bus and the neighbours that this server dials, except those that it dials already.
+    pub(super) fn dial_all(&mut self, core: &mut Core<Member>) {
         let due = self.neighbours.iter().filter(|(_, link)| self.dials(&link.server));
-        let due = due.map(|(id, _)| id).filter(|id| !self.dials.contains_key(id));
-        for id in due.collect::<Vec<_>>() {
+        let due = due.map(|(id, _)| DialTarget::Neighbour(id));
+        let due = due.chain(self.bus.as_ref().map(|_| DialTarget::Bus));
+        let due = due.filter(|target| !self.dials.contains_key(target));
+        for target in due.collect::<Vec<_>>() {
             let (backoff, stage) = (self.backoff(), DialStage::Idle);
-            self.dials.insert(id, Dial { backoff, failures: 0, number: 0, stage });
-            self.dial(core, id);
+            self.dials.insert(target, Dial { backoff, failures: 0, number: 0, stage });
+            self.dial(core, target);
         }
     }
 
     /// Stops dialling the neighbour `id`, until [`dial_all`](Member::dial_all). A connection stays.
-    pub(in crate::server) fn stop_dialling(&mut self, core: &mut Core<Member>, id: NeighbourId) {
-        if let Some(Dial { stage: DialStage::Racing(mut race), .. }) = self.dials.remove(&id) {
+    pub(super) fn stop_dialling(&mut self, core: &mut Core<Member>, id: NeighbourId) {
+        let dial = self.dials.remove(&DialTarget::Neighbour(id));
+        if let Some(Dial { stage: DialStage::Racing(mut race), .. }) = dial {
             race.stop(core);
         }
     }
 
-    /// Begins an attempt to connect to the neighbour `id`, unless this server stops.
-    fn dial(&mut self, core: &mut Core<Member>, id: NeighbourId) {
+    /// The address of `target`, and for the log the name of the protocol and of the target.
+    fn described(&self, target: DialTarget) -> (DialAddr, &'static str, String) {
+        match (target, &self.bus) {
+            (DialTarget::Neighbour(id), _) => {
+                let server = &self.neighbours.get(id).server;
+                (server.peer.clone(), interserver::NAME, server.name.clone())
+            }
+            (DialTarget::Bus, Some(port)) => (port.address(), bus_link::NAME, port.url.to_string()),
+            (DialTarget::Bus, None) => unreachable!("only a server with a bus dials it"),
+        }
+    }
+
+    /// Begins an attempt to connect to `target`, unless this server stops.
+    fn dial(&mut self, core: &mut Core<Member>, target: DialTarget) {
         if core.is_stopping() {
             return;
         }
-        let stage = match self.neighbours.get(id).server.peer.clone() {
+        if let Some(port) = self.bus.as_mut().filter(|_| target == DialTarget::Bus) {
+            port.choose(core.random());
+        }
+        let stage = match self.described(target).0 {
             DialAddr::Ip(address) => DialStage::Racing(Race::new(vec![address])),
             DialAddr::Name { host, .. } => DialStage::Resolving(dns::ask(self, core, &host)),
         };
         self.dial_attempts += 1;
         let number = self.dial_attempts;
-        self.dials.entry(id).and_modify(|dial| (dial.number, dial.stage) = (number, stage));
-        self.race(core, (id, number), Eyeballs::next);
+        self.dials.entry(target).and_modify(|dial| (dial.number, dial.stage) = (number, stage));
+        self.race(core, (target, number), Eyeballs::next);
     }
 
     /// The dial that makes this attempt; `None` if that is not the latest one.
-    fn dial_of(&mut self, (id, number): DialAttempt) -> Option<&mut Dial> {
-        self.dials.get_mut(&id).filter(|dial| dial.number == number)
+    fn dial_of(&mut self, (target, number): DialAttempt) -> Option<&mut Dial> {
+        self.dials.get_mut(&target).filter(|dial| dial.number == number)
     }
 
-    /// Continues with the result of a lookup. Returns false if no neighbour waits for it.
-    pub(in crate::server) fn neighbour_resolved(
+    /// Continues with the result of a lookup. Returns false if no attempt waits for it.
+    pub(super) fn dial_resolved(
         &mut self,
         core: &mut Core<Member>,
         lookup: LookupId,
@@ -87,19 +105,20 @@ impl Member {
     ) -> bool {
         let is_asker =
             |dial: &Dial| matches!(dial.stage, DialStage::Resolving(its) if its == lookup);
-        let Some((&id, dial)) = self.dials.iter_mut().find(|(_, dial)| is_asker(dial)) else {
+        let Some((&target, dial)) = self.dials.iter().find(|(_, dial)| is_asker(dial)) else {
             return false;
         };
-        let (peer, dialled) = (&self.neighbours.get(id).server.peer, (id, dial.number));
+        let (dialled, (address, ..)) = ((target, dial.number), self.described(target));
         match result {
             Err(why) => {
-                let why = format!("{peer}: {why}");
+                let why = format!("{address}: {why}");
                 self.dial_failed(core, dialled, &why);
             }
             Ok(addresses) => {
-                let port = peer.port();
+                let port = address.port();
                 let addresses = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-                dial.stage = DialStage::Racing(Race::new(addresses));
+                let stage = DialStage::Racing(Race::new(addresses));
+                self.dials.entry(target).and_modify(|dial| dial.stage = stage);
                 self.race(core, dialled, Eyeballs::next);
             }
         }
@@ -134,12 +153,12 @@ impl Member {
         dial.failures += 1;
         let failures = dial.failures;
         self.counters.dial_failures += 1;
-        let name = &self.neighbours.get(dialled.0).server.name;
+        let (_, protocol, name) = self.described(dialled.0);
         let level = if failures.is_power_of_two() { log::Level::Info } else { log::Level::Debug };
         log::log!(
             level,
             event = "cannot_connect", neighbour:% = name, reason:% = why;
-            "{NAME}: {name}: cannot connect: {why}; attempt {failures}, retry in {delay:.1?}"
+            "{protocol}: {name}: cannot connect: {why}; attempt {failures}, retry in {delay:.1?}"
         );
     }
 
@@ -158,7 +177,7 @@ impl Member {
     }
 }
 
-/// Builds the connection of one attempt to connect to one address of a neighbour.
+/// Builds the connection of one attempt to connect to one address.
 #[derive(Debug)]
 struct Dialler {
     dialled: DialAttempt,
@@ -171,7 +190,6 @@ impl Factory<Member> for Dialler {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        let (id, _) = self.dialled;
         let dial = cx.state.dial_of(self.dialled)?;
         let DialStage::Racing(race) = &mut dial.stage else { return None };
         if !race.won(cx.core, self.attempt) {
@@ -182,13 +200,16 @@ impl Factory<Member> for Dialler {
             0 => String::new(),
             failures => format!(" after {}", plural(failures as usize, "failed attempt")),
         };
-        let neighbour = &cx.state.neighbours.get(id).server.name;
-        let name = log_name(NAME, cx.id);
+        let (_, protocol, neighbour) = cx.state.described(self.dialled.0);
+        let name = log_name(protocol, cx.id);
         log::info!(
             event = "connected", conn:% = name, address:% = peer, neighbour:% = neighbour;
             "{name}: connected to {neighbour} at {peer}{after}"
         );
-        let protocol = interserver(cx, LinkState::Dialled(id));
+        let protocol = match self.dialled.0 {
+            DialTarget::Neighbour(id) => interserver::dialled(cx, id),
+            DialTarget::Bus => bus_link::dialled(cx),
+        };
         if protocol.is_none() {
             cx.state.dial_later(cx.core, self.dialled);
         }
@@ -205,7 +226,7 @@ impl ClientFactory<Member> for Dialler {
         _retry: Option<Duration>,
     ) {
         if matches!(why, CloseReason::TimeoutError(_)) {
-            let name = &member.neighbours.get(self.dialled.0).server.name;
+            let (.., name) = member.described(self.dialled.0);
             let value = format_args!("{}, reached by {name}", member.limits.connect.as_millis());
             core.limit_hit("connect_ms", value, 1, "attempts to connect given up");
         }
