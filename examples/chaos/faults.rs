@@ -1,5 +1,6 @@
 //! The faults: their kind, target, start and duration. Each fault ends by itself, and no target has two at a time.
 
+use crate::bus::Bus;
 use crate::proxy::Weather;
 use crate::run::Run;
 use herd_reactor::Core;
@@ -18,6 +19,8 @@ pub(crate) enum Kind {
     Stopped,
     Killed,
     AllKilled,
+    BusStopped,
+    BusKilled,
 }
 
 impl Kind {
@@ -33,6 +36,8 @@ impl Kind {
             Kind::Stopped => "server stopped (SIGSTOP, SIGCONT)",
             Kind::Killed => "server killed (SIGKILL)",
             Kind::AllKilled => "all servers killed at once",
+            Kind::BusStopped => "nats-server stopped (SIGSTOP, SIGCONT)",
+            Kind::BusKilled => "nats-server killed (SIGKILL)",
         }
     }
 }
@@ -72,6 +77,7 @@ pub(crate) const ALL: [Kind; 13] = [
 enum Target {
     Edge(usize),
     Server(usize),
+    Bus,
 }
 
 /// The faults under way, and the counts of all faults so far.
@@ -128,6 +134,9 @@ impl Run {
             Kind::Stopped | Kind::Killed => servers.collect(),
             // Stopped servers are targets, too: being killed ends that fault.
             Kind::AllKilled => (0..self.servers.all.len()).map(Target::Server).collect(),
+            Kind::BusStopped | Kind::BusKilled => {
+                Some(Target::Bus).into_iter().filter(free).collect()
+            }
             _ => edges.collect(),
         };
         let Some(target) = self.dice.one_of(&targets) else { return };
@@ -148,12 +157,16 @@ impl Run {
                 return;
             }
             (Kind::Killed, _) => self.kill(target),
+            (Kind::BusKilled, _) => self.servers.bus.iter_mut().for_each(Bus::kill),
+            (_, Target::Bus) => self.servers.bus.iter_mut().for_each(|bus| bus.freeze(true)),
             (_, Target::Server(server)) => self.servers.all[server].freeze(true),
             (_, Target::Edge(edge)) => self.spoil(core, kind, edge),
         }
         let time = match kind {
             // One in ten lasts longer than `silence_ms`.
-            Kind::Frozen | Kind::FrozenOneWay | Kind::Stopped if self.dice.once_in(10) => {
+            Kind::Frozen | Kind::FrozenOneWay | Kind::Stopped | Kind::BusStopped
+                if self.dice.once_in(10) =>
+            {
                 self.dice.millis(16_000..18_000)
             }
             Kind::Killed => self.dice.millis(50..2_000),
@@ -212,6 +225,14 @@ impl Run {
     fn heal(&mut self, core: &mut Core<Run>, target: Target) {
         match target {
             Target::Edge(edge) => self.edges[edge].set(core, Weather::Fair),
+            Target::Bus => {
+                let Some(bus) = &mut self.servers.bus else { return };
+                if bus.is_frozen {
+                    bus.freeze(false);
+                } else if let Err(why) = bus.start() {
+                    self.broken = Some(format!("cannot restart nats-server: {why}"));
+                }
+            }
             Target::Server(server) if self.servers.all[server].is_frozen => {
                 self.servers.all[server].freeze(false);
             }

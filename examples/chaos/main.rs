@@ -20,10 +20,11 @@
 //! ```
 //!
 //! Everything but the servers runs in one thread on one reactor: the crate `herd-reactor`, which any program may use.
-//! `ledger.rs` has the promises, `clients.rs` and `http.rs` the clients, `attackers.rs` those who mean harm, `faults.rs` the faults, `proxy.rs` their effect on connections, `run.rs` the shared
+//! `bus.rs` is the bus, `ledger.rs` has the promises, `clients.rs` and `http.rs` the clients, `attackers.rs` those who mean harm, `faults.rs` the faults, `proxy.rs` their effect on connections, `run.rs` the shared
 //! state, `plays.rs` the measurements. docs/chaos.md says more.
 
 mod attackers;
+mod bus;
 mod clients;
 mod dice;
 mod faults;
@@ -80,6 +81,9 @@ struct Options {
     /// Half of the connections report and ask by HTTP, and others attack: heads that never end, followers that never read
     #[arg(long)]
     http: bool,
+    /// Join the servers by a bus, the nats-server on the path, instead of links
+    #[arg(long, conflicts_with_all = ["half_open", "storm"])]
+    bus: bool,
     /// Number of servers [default: 5, the original herd; with --storm 51]
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=64))]
     servers: Option<u8>,
@@ -156,14 +160,17 @@ impl Options {
             );
         }
         let number = usize::from(self.servers.unwrap_or(if self.storm { 51 } else { 5 }));
-        let (names, edges) = match number {
+        let (names, mut edges) = match number {
             _ if self.storm => star(number),
             5 => (FIVE.map(str::to_owned).to_vec(), EDGES_OF_FIVE.to_vec()),
             _ => ring(number),
         };
+        if self.bus {
+            edges = (0..number).map(|server| (server, number)).collect();
+        }
         let program = servers::program()?;
-        let (journal, tls, http) = (self.journal.sync(), self.tls, self.http);
-        Ok(Plan { names, edges, journal, tls, http, program, folder })
+        let (journal, tls, http, bus) = (self.journal.sync(), self.tls, self.http, self.bus);
+        Ok(Plan { names, edges, journal, tls, http, bus, program, folder })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The plays: their faults, their measurements, and the checks at the end.
 
 use crate::clients::Load;
-use crate::faults::{ALL, OF_NETWORKS};
+use crate::faults::{ALL, Kind, OF_NETWORKS};
 use crate::proxy::Weather;
 use crate::run::{PATIENCE, Run, Stage};
 use crate::servers::seconds_since;
@@ -86,16 +86,27 @@ fn headline(options: &Options, what: &str, servers: usize) -> String {
     let journal = options.journal.sync().unwrap_or("off");
     let tls = if options.tls { ", TLS" } else { "" };
     let http = if options.http { ", HTTP" } else { "" };
+    let bus = if options.bus { ", bus" } else { "" };
     let disks = if options.lose_disks { ", disks lost" } else { "" };
     let seed = options.seed();
-    format!("{what}: {servers} servers, journal {journal}{disks}{tls}{http}, seed {seed}")
+    format!("{what}: {servers} servers, journal {journal}{disks}{tls}{http}{bus}, seed {seed}")
 }
 
 /// Ends a play: checks that all tables are equal and that no promised report is lost. Removes the folder if all checks
 /// have passed.
-fn end(stage: &mut Stage, mut table: Table) -> Result<bool, Failed> {
+fn end(options: &Options, stage: &mut Stage, mut table: Table) -> Result<bool, Failed> {
     stage.hush()?;
-    let state = stage.settle()?;
+    let mut state = stage.settle()?;
+    if options.bus {
+        // A server that has lost everything reads all of it from the bus.
+        let servers = &mut stage.run().servers;
+        servers.all[0].kill();
+        servers.remove_journal(0)?;
+        servers.start(0)?;
+        let read = stage.settle()?;
+        table.must("state that an empty server has read", &read, read == state);
+        state = read;
+    }
     let lost = stage.lost()?;
     let run = stage.run();
     table.replies(&run.ledger);
@@ -129,17 +140,21 @@ pub(crate) fn faults(options: &Options) -> Result<bool, Failed> {
         let (run, core) = stage.parts();
         run.begin_attacks(core);
     }
-    let menu = match options.soak {
-        _ if options.calm => &[][..],
-        true => &OF_NETWORKS,
-        false => &ALL,
+    let mut menu = match options.soak {
+        _ if options.calm => Vec::new(),
+        true => OF_NETWORKS.to_vec(),
+        false => ALL.to_vec(),
     };
+    if options.bus && !options.calm {
+        menu.push(Kind::BusStopped);
+        menu.extend((!options.soak).then_some(Kind::BusKilled));
+    }
     let begun = Instant::now();
     if options.soak && !options.calm && is_judged(seconds as f64 / 60.0) {
         worst_moments(&mut stage)?;
     }
     let (run, core) = stage.parts();
-    run.begin_faults(core, menu);
+    run.begin_faults(core, &menu);
     stage.play(time.saturating_sub(begun.elapsed()))?;
     let (run, core) = stage.parts();
     run.end_faults(core);
@@ -167,7 +182,7 @@ pub(crate) fn faults(options: &Options) -> Result<bool, Failed> {
         let after = descriptors(stage.run());
         table.must("descriptors before and after", format!("{before:?} {after:?}"), held);
     }
-    end(&mut stage, table)
+    end(options, &mut stage, table)
 }
 
 /// Causes the moments that need the most memory, which at random would happen only once in several hours: all links are
@@ -283,7 +298,7 @@ pub(crate) fn half_open(options: &Options) -> Result<bool, Failed> {
         stage.run().servers.all[stopped].freeze(false);
         stage.wait("all are linked", PATIENCE, all_linked)?;
     }
-    end(&mut stage, table)
+    end(options, &mut stage, table)
 }
 
 fn neighbours(run: &Run, server: usize) -> Vec<usize> {
@@ -356,7 +371,7 @@ pub(crate) fn storm(options: &Options) -> Result<bool, Failed> {
         table.row("replies meanwhile", during);
         table.row("longest lag of the hub, times asked", percentiles(lags));
     }
-    end(&mut stage, table)
+    end(options, &mut stage, table)
 }
 
 /// The loop lag in a server's status, in microseconds: the longest since the last reading.
@@ -419,5 +434,5 @@ pub(crate) fn rolling(options: &Options) -> Result<bool, Failed> {
     table.must("exit statuses other than 0", statuses, statuses == 0);
     table.row("slowest end", format_args!("{slowest:.2} s"));
     table.must("connections reset", resets, resets == 0);
-    end(&mut stage, table)
+    end(options, &mut stage, table)
 }

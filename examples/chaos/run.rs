@@ -66,7 +66,7 @@ impl Stage {
         spread: &[usize],
     ) -> Result<Stage, Failed> {
         let servers = Servers::new(plan)?;
-        let edges = servers.plan.edges.iter().map(|&(_, to)| Edge::new(servers.all[to].peer));
+        let edges = servers.plan.edges.iter().map(|&(_, to)| Edge::new(servers.dialled(to)));
         let connections = load.answered.len();
         let run = Run {
             dice: Dice::new(options.seed()),
@@ -89,6 +89,9 @@ impl Stage {
             proxies.push(address);
         }
         stage.run().servers.write(&proxies)?;
+        if let Some(bus) = &mut stage.run().servers.bus {
+            bus.start()?;
+        }
         for server in 0..stage.run().servers.all.len() {
             stage.run().servers.start(server)?;
         }

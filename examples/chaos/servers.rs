@@ -4,7 +4,8 @@
 //! file has the address of that edge's proxy instead of the neighbour's.
 
 use crate::Failed;
-use rustix::process::{Pid, Signal, kill_process};
+use crate::bus::{Bus, send_signal};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -26,13 +27,16 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) names: Vec<String>,
-    /// Pairs of indexes into `names`. The first name of a pair sorts first, so that server dials.
+    /// Pairs of indexes into `names`. The first name of a pair sorts first, so that server dials. The index behind the last
+    /// name is the bus.
     pub(crate) edges: Vec<(usize, usize)>,
     /// `sync` of `[journal]`; `None`: no journal.
     pub(crate) journal: Option<&'static str>,
     pub(crate) tls: bool,
     /// Whether the servers have HTTP ports.
     pub(crate) http: bool,
+    /// Whether a bus joins the servers.
+    pub(crate) bus: bool,
     pub(crate) program: PathBuf,
     pub(crate) folder: PathBuf,
 }
@@ -42,6 +46,7 @@ pub(crate) struct Plan {
 pub(crate) struct Servers {
     pub(crate) plan: Plan,
     pub(crate) all: Vec<Server>,
+    pub(crate) bus: Option<Bus>,
 }
 
 /// One server, across all its processes.
@@ -99,7 +104,19 @@ impl Servers {
                 looks: Looks::default(),
             });
         }
-        Ok(Servers { plan, all })
+        let bus = match plan.bus {
+            true => Some(Bus::new(free_port(held.len())?.local_addr()?, &plan.folder)),
+            false => None,
+        };
+        Ok(Servers { plan, all, bus })
+    }
+
+    /// The address that the dialling server of an edge to `to` would dial without a proxy.
+    pub(crate) fn dialled(&self, to: usize) -> SocketAddr {
+        match (self.all.get(to), &self.bus) {
+            (None, Some(bus)) => bus.address,
+            _ => self.all[to].peer,
+        }
     }
 
     /// Writes the topologies and, if the plan has TLS, the certificates.
@@ -136,10 +153,14 @@ impl Servers {
         if self.plan.tls {
             text += "[peer_tls]\nfolder = \"pki\"\n";
         }
+        let to_bus = self.plan.edges.iter().position(|edge| *edge == (own, self.all.len()));
+        if let Some(edge) = to_bus {
+            let _ = write!(text, "[bus]\nnats = [\"nats://{}\"]\n", proxies[edge]);
+        }
         for (number, server) in self.all.iter().enumerate() {
             let dialled = self.plan.edges.iter().position(|edge| *edge == (own, number));
             let peer = dialled.map_or(server.peer, |edge| proxies[edge]);
-            let edges = self.plan.edges.iter();
+            let edges = self.plan.edges.iter().filter(|(_, to)| *to < self.all.len());
             let others = edges.filter_map(|&(one, other)| match number {
                 _ if one == number => Some(format!("{:?}", self.all[other].name)),
                 _ if other == number => Some(format!("{:?}", self.all[one].name)),
@@ -244,6 +265,7 @@ impl Servers {
     /// Kills all servers, and removes the folder, which this run has created.
     pub(crate) fn remove(&mut self) -> Result<(), Failed> {
         self.all.iter_mut().for_each(Server::kill);
+        self.bus.iter_mut().for_each(Bus::kill);
         Ok(fs::remove_dir_all(&self.plan.folder)?)
     }
 }
@@ -272,8 +294,7 @@ impl Server {
 
     fn signal(&self, signal: Signal) {
         let Some(child) = &self.child else { return };
-        // The process was not reaped yet, so its id is still valid, and this cannot fail.
-        let _ = kill_process(Pid::from_child(child), signal);
+        send_signal(child, signal);
     }
 
     /// Returns the exit status, and reaps the process, if it has ended.
