@@ -89,8 +89,10 @@ impl Login {
             match line.starts_with("---") {
                 true if is_inside => is_inside = false,
                 true => (is_inside, _) = (true, blocks.push(String::new())),
-                false if is_inside => blocks.last_mut().expect("it began").push_str(line),
-                false => {}
+                false => {
+                    let block = blocks.last_mut().filter(|_| is_inside);
+                    block.into_iter().for_each(|block| block.push_str(line));
+                }
             }
         }
         let is_jwt = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);

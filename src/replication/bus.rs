@@ -510,6 +510,13 @@ impl Bus {
         None
     }
 
+    /// Whether the bucket keeps reports of `client` under `key`.
+    pub(crate) fn is_key_of(&mut self, key: &[u8], client: &[u8]) -> bool {
+        self.key_text.clear();
+        write_key(client, &mut self.key_text);
+        self.key_text == key
+    }
+
     /// Composes the key of `client`, and the subject of the answer to write `token`.
     fn address(&mut self, inbox: &[u8], token: u64, client: &[u8]) {
         self.key_text.clear();

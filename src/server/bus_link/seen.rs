@@ -3,7 +3,7 @@
 use super::{BusLink, NAME};
 use crate::config::Seconds;
 use crate::log::{Direction, Escaped};
-use crate::nats::{AckSubject, Delivery, read_key, write_key};
+use crate::nats::{AckSubject, Delivery, read_key};
 use crate::server::member::{Cx, Member};
 use crate::table::{MergeOutcome, ReportOrigin};
 use crate::wire::command::Command;
@@ -16,10 +16,7 @@ impl BusLink {
         let Some(port) = &mut cx.state.bus else { return };
         port.bus.counts.delivered += 1;
         let Some(key) = port.bus.bucket().key_of(message.subject) else { return };
-        let headers = &message.headers;
-        let is_marker =
-            headers.get("KV-Operation").is_some_and(|it| it == b"DEL" || it == b"PURGE")
-                || headers.get("Nats-Marker-Reason").is_some();
+        let is_marker = message.headers.is_marker();
         let line = message.payload.filter(|_| !is_marker);
         self.seen(cx, key, None, ack.stream_sequence, line, is_marker);
     }
@@ -36,11 +33,9 @@ impl BusLink {
         is_marker: bool,
     ) {
         let parsed = line.map(|line| Command::parse(line, &cx.state.command_limits));
-        let at = match &parsed {
-            Some(Ok(Command::At(at))) => {
-                let mut its_key = Vec::new();
-                write_key(at.client, &mut its_key);
-                Some(at).filter(|_| its_key == key)
+        let at = match (&parsed, &mut cx.state.bus) {
+            (Some(Ok(Command::At(at))), Some(port)) => {
+                Some(at).filter(|_| port.bus.is_key_of(key, at.client))
             }
             _ => None,
         };
