@@ -4,7 +4,7 @@
 //! question: a delivery of the bucket has one header, and usually nobody asks for it.
 
 /// The first bytes of all headers.
-pub(super) const VERSION: &[u8] = b"NATS/1.0";
+const VERSION: &[u8] = b"NATS/1.0";
 
 /// The headers of a delivery as the server sent them; empty if it has none.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -114,9 +114,20 @@ fn puts(double: &NatsDouble) -> usize {
 
 /// Another program stores a value under a client's key.
 fn store(cluster: &mut Cluster, double: &NatsDouble, client: &str, headers: &[u8], value: &[u8]) {
+    let mut key = Vec::new();
+    write_key(client.as_bytes(), &mut key);
+    store_under(cluster, double, &key, headers, value);
+}
+
+fn store_under(
+    cluster: &mut Cluster,
+    double: &NatsDouble,
+    key: &[u8],
+    headers: &[u8],
+    value: &[u8],
+) {
     let time = cluster.outside_network().wall();
-    let mut subject = b"$KV.herd.".to_vec();
-    write_key(client.as_bytes(), &mut subject);
+    let subject = [b"$KV.herd.", key].concat();
     let message = Message { subject, headers: headers.to_vec(), payload: value.to_vec(), time };
     double.world().streams.get_mut("KV_herd").expect("there is a bucket").put(message);
     act(cluster, double, &Act::Mute(Duration::ZERO));
@@ -344,6 +355,21 @@ fn what_another_program_deletes_is_there_again_unless_it_has_expired() {
     delete(&mut cluster, &double, "kiwi");
     cluster.run_for(70 * SECOND);
     assert_eq!(all_equal(&mut cluster, &double).len(), 0);
+}
+
+#[test]
+fn a_message_with_an_odd_key_or_foreign_headers_is_passed_over_and_costs_no_connection() {
+    let (mut cluster, double) = Setup::of(PAIR).herd();
+    let logged = Logged::here();
+    store_under(&mut cluster, &double, b"bad\x01key", b"", b"x");
+    store_under(&mut cluster, &double, b"fig", b"HTTP/1.0\r\n\r\n", b"x");
+    cluster.run_for(SECOND);
+    report(&mut cluster, "Alford", "kiwi +3+3 1479413884");
+    cluster.run_for(5 * SECOND);
+    assert!(cluster.knows("Bolden").contains_key("kiwi"));
+    let text = logged.text();
+    assert!(!text.contains("disconnected"), "{text}");
+    assert!(text.contains(r"the message of key bad\x01key is passed over"), "{text}");
 }
 
 #[test]
