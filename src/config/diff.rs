@@ -168,7 +168,10 @@ pub fn diff(old: &ServerView, new: &ServerView) -> Vec<Change> {
         let table = name.split(['.', ' ']).next().filter(|table| table != name);
         let [before, now] = [old, new].map(|view| view.0.get(table?));
         let text = |value: Option<&ViewedValue>| Some(value?.0.clone());
-        let &(_, is_live, end) = is.or(was)?;
+        let &(_, mut is_live, end) = is.or(was)?;
+        // Without the bus there is nothing that a reply could wait for.
+        let waits_for_bus = name == "ack" && is.is_some_and(|(ack, ..)| ack == "bus");
+        is_live &= !waits_for_bus || old.0.get("bus") == new.0.get("bus");
         let change =
             Change { name: format!("{name}{end}"), old: text(was), new: text(is), is_live };
         (change.old != change.new && before == now).then_some(change)

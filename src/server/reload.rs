@@ -161,7 +161,10 @@ impl Member {
         // What has been taken from a link that is closed below is still acknowledged.
         self.neighbours.acknowledge(core);
         let ack = match topology.ack {
-            // The bus itself comes with a restart.
+            // The bus comes with a restart, and so does this.
+            Acknowledge::Bus if self.bus.is_none() && self.neighbours.ask_for_acks() => {
+                Acknowledge::Peer
+            }
             Acknowledge::Bus if self.bus.is_none() => Acknowledge::Local,
             ack => ack,
         };
@@ -417,6 +420,20 @@ mod tests {
             let config = running.state.config.json();
             assert!(config["last_error"].as_str().is_some_and(|it| it.contains(why)), "{config}");
             assert_eq!(shown(&mut running), shown(&mut started(&text(None))));
+        }
+    }
+
+    #[test]
+    fn ack_bus_comes_with_the_bus_at_the_next_start() {
+        let bus = "[bus]\nnats = [\"nats://127.0.0.1:1\"]\n";
+        for before in ["local", "peer"] {
+            let with = |ack: &str, bus: &str| format!("ack = \"{ack}\"\n{}{bus}", text(None));
+            let mut running = started(&with(before, ""));
+            let told = reload(&mut running, &with("bus", bus), false);
+            assert_eq!(told, (0, 2, String::new()));
+            let acks = &running.state.neighbours;
+            assert_eq!(acks.ask_for_acks(), before == "peer");
+            assert_eq!(acks.acks.is_some(), before == "peer");
         }
     }
 
