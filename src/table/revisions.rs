@@ -32,7 +32,8 @@ impl Revisions {
 
     /// Notes the sequence of the client's message, 0 if there is none.
     pub(crate) fn set(&mut self, key: ClientKey, sequence: u64) {
-        debug_assert!(sequence < CHANGED);
+        // A server that tells a greater one does not keep to its protocol; a write that expects this one conflicts.
+        let sequence = sequence.min(CHANGED - 1);
         let before = self.get(key);
         self.known = self.known + usize::from(sequence > 0) - usize::from(before > 0);
         let raw = self.raw_mut(key);
@@ -121,6 +122,16 @@ mod tests {
         assert!(revisions.begin(kiwi()) && !revisions.end(kiwi()));
         revisions.set(kiwi(), 0);
         assert_eq!(revisions.known(), 0);
+    }
+
+    #[test]
+    fn a_sequence_that_no_stream_reaches_sets_no_flag() {
+        let mut revisions = Revisions::default();
+        revisions.set(kiwi(), u64::MAX);
+        assert!(
+            !revisions.is_in_flight(kiwi()) && revisions.begin(kiwi()) && !revisions.end(kiwi())
+        );
+        assert_eq!(revisions.get(kiwi()), CHANGED - 1);
     }
 
     #[test]
