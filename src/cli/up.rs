@@ -553,7 +553,10 @@ impl Up {
     }
 
     fn stop_when_alone(&mut self, core: &mut Core<Up>) {
-        if self.is_ending && self.servers.iter().all(|kept| kept.child.is_none()) {
+        if self.is_ending
+            && !core.is_stopping()
+            && self.servers.iter().all(|kept| kept.child.is_none())
+        {
             print_line("all servers have ended");
             core.stop();
         }

@@ -169,7 +169,7 @@ impl LineProtocol<Member> for BusLink {
         let owed = port.bus.owed(table);
         log::info!(
             event = "disconnected", conn:% = name, reason:% = why;
-            "{name},{url}: disconnected: {why}; {} wait for it", plural(owed, "report")
+            "{name},{url}: disconnected: {why}; its backlog is {}", plural(owed, "report")
         );
         let silence = limits.silence;
         let now = cx.core.now();
@@ -553,7 +553,8 @@ impl BusLink {
         let (text, name) = (String::from_utf8_lossy(text).into_owned(), log_name(NAME, cx.id));
         let remedy = greeting::remedy(&text);
         let what = format_args!("{name}: the server says: {}{remedy}", Escaped(text.as_bytes()));
-        let key = ("bus_error", crc32fast::hash(text.as_bytes()));
+        // One key for each kind of error, because the texts name subjects.
+        let key = ("bus_error", crc32fast::hash(remedy.as_bytes()));
         cx.core.log_throttled(Level::Error, key, what, 1, "times");
         let lower = text.to_ascii_lowercase();
         let stays = ["permissions violation", "invalid subject", "invalid publish subject"];

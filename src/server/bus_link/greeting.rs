@@ -13,7 +13,8 @@ use herd_reactor::{CloseReason, Filter, Flow, Protocol, TimerId};
 pub(super) fn adopt(cx: &mut Cx<'_>, info: ServerInfo) -> bool {
     let Some(port) = &mut cx.state.bus else { return false };
     let leaves = info.ldm && port.has_others();
-    if info.ldm {
+    // A server may repeat INFO at any time.
+    if info.ldm && !port.info.as_ref().is_some_and(|before| before.ldm) {
         let (name, url) = (NAME, &port.url);
         log::info!("{name}: the server at {url} ends soon");
     }
