@@ -97,6 +97,16 @@ fn read_table(
         let remedy = "write nats = [\"nats://127.0.0.1:4222\"]";
         diagnostics.error(section.place_of("nats"), what, remedy);
     }
+    if let Some(text) = section.text("credentials").filter(|text| is_seed(text.get_ref())) {
+        // The text is a secret, so it is not shown.
+        let what = "credentials is an nkey's seed, but must name the file that holds it";
+        diagnostics.error_unseen(
+            text.span(),
+            what,
+            "write the seed into a file, and its name here",
+        );
+        settings.credentials = None;
+    }
     settings.urls = urls.iter().filter_map(|url| settings.read_url(url, diagnostics)).collect();
     if let Some(name) = section.text("bucket") {
         match Bucket::new(name.get_ref()) {
@@ -109,6 +119,12 @@ fn read_table(
         }
     }
     (!settings.urls.is_empty()).then_some(settings)
+}
+
+/// Whether `text` looks like the seed of an nkey: base32 that begins with `SU` or another kind of key.
+fn is_seed(text: &str) -> bool {
+    let is_base32 = text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7'));
+    text.starts_with('S') && text.len() >= 10 && is_base32
 }
 
 /// The URL of a nats-server on this machine.

@@ -14,6 +14,10 @@ const DEFAULT_PORT: u16 = 4_222;
 
 const NO_NATS_URL: UrlFault =
     ("is not the URL of a NATS server", "write nats://host:port or tls://host:port");
+const SEVERAL: UrlFault = (
+    "has a comma, but each text names one server",
+    "write a text for each server, and %2C in a password",
+);
 const NATS_PATH: UrlFault =
     ("has a path, but the URL of a NATS server has none", "write nothing after the port");
 const NO_LOGIN: UrlFault = (
@@ -39,6 +43,9 @@ impl FromStr for NatsUrl {
 
     /// Parses a URL, of which only the host is required.
     fn from_str(text: &str) -> Result<NatsUrl, UrlFault> {
+        if text.contains(',') {
+            return Err(SEVERAL);
+        }
         let (scheme, rest) = text.split_once("://").unwrap_or(("nats", text));
         let tls = match scheme.to_ascii_lowercase().as_str() {
             "nats" => false,
@@ -129,6 +136,7 @@ mod tests {
             "nats://a:%ffCANARY@host",
             "nats://127.1",
             "nats://a b",
+            "nats://u:CANARY@h1:4222,nats://u:CANARY@h2:4222",
         ] {
             let (what, remedy) = text.parse::<NatsUrl>().expect_err(text);
             assert!(!what.is_empty() && !remedy.is_empty());

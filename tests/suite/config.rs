@@ -737,6 +737,11 @@ fn the_files_of_a_bus_are_read_when_a_server_needs_them() {
     assert!(said.contains("t.toml:9:11: error: cannot read the certificates to trust: "), "{said}");
     let (_, said) = read("credentials = \"no-such-file\"");
     assert!(said.contains("no-such-file: No such file or directory"), "{said}");
+    let text = format!("herd = \"h\"\n{WITH_BUS}credentials = \"{seed}\"\n");
+    let faults =
+        Topology::parse(&text, Path::new("t.toml")).expect_err("it is no file").to_string();
+    assert!(faults.contains("t.toml:8:15: error: credentials is an nkey's seed"), "{faults}");
+    assert!(!faults.contains(seed), "{faults}");
 }
 
 /// The service in a file of `tests/fixtures/topology`, and its rank.
