@@ -105,8 +105,18 @@ impl StreamState {
     pub fn parse(delivery: &Delivery<'_>) -> Result<StreamState, ApiError> {
         let names = ["error", "config", "state", "created"];
         let [_, config, state, created] = answer(delivery, names)?;
-        let names = ["name", "subjects", "mirror", "sealed", "num_replicas", "allow_direct"];
-        let [name, subjects, mirror, sealed, replicas, allow_direct] = config.members(names);
+        let names = [
+            "name",
+            "subjects",
+            "mirror",
+            "sealed",
+            "num_replicas",
+            "allow_direct",
+            "retention",
+            "no_ack",
+        ];
+        let [name, subjects, mirror, sealed, replicas, allow_direct, retention, no_ack] =
+            config.members(names);
         let [last_sequence, messages] = state.members(["last_seq", "messages"]);
         let (name, created) = (name.text().unwrap_or_default(), created.text());
         let numbers = last_sequence.parse().zip(messages.parse());
@@ -121,6 +131,10 @@ impl StreamState {
             "is a mirror of another one"
         } else if sealed.parse() == Some(true) {
             "is sealed"
+        } else if retention.text().is_some_and(|text| text != "limits") {
+            "does not keep its messages (retention)"
+        } else if no_ack.parse() == Some(true) {
+            "does not acknowledge writes (no_ack)"
         } else if !has_subjects {
             "is not a key-value bucket"
         } else {
@@ -279,6 +293,7 @@ impl ApiError {
                 (false, "raise the limits of JetStream, or those of the account")
             }
             10_039 | 10_076 => (false, "enable JetStream on the server (-js) and for the account"),
+            10_026 => (false, "raise max_consumers of the stream"),
             10_054 => (false, "raise max_msg_size of the stream"),
             10_058 | 10_065 => {
                 (false, "another stream is in the way: choose another bucket in [bus]")
@@ -473,6 +488,8 @@ mod tests {
     fn a_stream_that_cannot_be_a_bucket_is_refused_with_a_remedy() {
         for (config, word) in [
             (r#""subjects":["$KV.herd.>"],"sealed":true"#, "sealed"),
+            (r#""subjects":["$KV.herd.>"],"retention":"interest""#, "retention"),
+            (r#""subjects":["$KV.herd.>"],"no_ack":true"#, "no_ack"),
             (r#""subjects":["$KV.herd.>"],"mirror":{"name":"KV_x"}"#, "mirror"),
             (r#""subjects":["$KV.other.>"]"#, "key-value"),
             (r#""subjects":"$KV.herd.>""#, "key-value"),
