@@ -212,6 +212,8 @@ impl Topology {
         let topology = Topology {
             herd: herd.to_owned(),
             ack: match top.text_or_default("ack") {
+                // `herd up --bus` has no neighbours.
+                "peer" if supposed.bus.is_some() => Acknowledge::Bus,
                 "peer" => Acknowledge::Peer,
                 "bus" => Acknowledge::Bus,
                 _ => Acknowledge::Local,

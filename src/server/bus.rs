@@ -74,7 +74,7 @@ impl Member {
         let Some((acks, port)) = self.neighbours.acks.as_mut().zip(self.bus.as_mut()) else {
             return;
         };
-        let Some(newest) = acks.newest() else { return };
+        let Some(newest) = acks.newest().filter(|_| acks.are_by_bus()) else { return };
         let (free, _) = acks.expired(port.bus.settled_until(newest));
         free.into_iter().for_each(|(waiter, batch)| core.post(waiter, Message::Released(batch)));
     }

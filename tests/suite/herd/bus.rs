@@ -429,6 +429,50 @@ fn with_ack_bus_a_reply_leaves_after_ack_wait_ms_and_is_counted() {
 }
 
 #[test]
+fn with_ack_peer_a_bus_releases_no_reply() {
+    let (mut cluster, _double) = Setup { ack: "peer", ..Setup::of("Alford Bolden; Bolden") }
+        .limits("ack_wait_ms = 2_000")
+        .herd();
+    cluster.cut("Alford", "Bolden");
+    let talk = cluster.client("Alford");
+    cluster.send(talk, "IAMAT kiwi +1+1 1479413884\n");
+    cluster.run_for(1_900 * MS);
+    assert_eq!(cluster.hear(talk), "");
+    cluster.run_for(200 * MS);
+    assert!(cluster.hear(talk).starts_with("AT Alford "));
+    assert_eq!(cluster.member("Alford").counters.unreplicated_replies, 1);
+}
+
+#[test]
+fn news_from_a_neighbour_that_comes_before_an_acknowledgement_is_written_too() {
+    let (mut cluster, double) = Setup::of("Alford Bolden; Bolden").herd();
+    cluster.cut("Bolden", "nats0");
+    cluster.run_for(30 * SECOND);
+    double.world().faults.ack_delay = 500 * MS..=500 * MS;
+    report(&mut cluster, "Alford", "kiwi +1+1 1479413884");
+    let newer = report(&mut cluster, "Bolden", "kiwi +2+2 1479413885");
+    cluster.run_for(100 * MS);
+    assert_eq!(
+        (cluster.knows("Alford")["kiwi"].as_str(), in_flight(&mut cluster, "Alford")),
+        (&*newer, 1)
+    );
+    cluster.run_for(5 * SECOND);
+    assert_eq!(bucket(&double)["kiwi"], newer);
+}
+
+#[test]
+fn a_stream_that_is_unavailable_for_a_while_does_not_end_the_watch() {
+    let (mut cluster, double) = Setup::of("Alford").limits("sync_ms = 1_000").herd();
+    let logged = Logged::here();
+    act(&mut cluster, &double, &Act::Unavailable(8 * SECOND));
+    report(&mut cluster, "Alford", "kiwi +1+1 1479413884");
+    cluster.run_for(7 * SECOND);
+    assert!(is_live(&mut cluster, "Alford"), "{}", logged.text());
+    cluster.run_for(7 * SECOND);
+    assert_eq!(all_equal(&mut cluster, &double).len(), 1);
+}
+
+#[test]
 fn a_server_that_ends_writes_what_it_owes_if_nats_is_there() {
     let (mut cluster, double) = Setup::of("Alford").limits("bus_window = 1").herd();
     double.world().faults.commit = 20 * MS..=20 * MS;
