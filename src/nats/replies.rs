@@ -181,7 +181,7 @@ impl PutReply {
             Err(error) if error.err_code == WRONG_LAST_SEQUENCE_OF_CLUSTER => {
                 PutReply::Conflict(None)
             }
-            Err(error) if error.judgement().0 => PutReply::Later(error),
+            Err(error) if error.passes() => PutReply::Later(error),
             Err(error) => PutReply::Refused(error),
         }
     }
@@ -272,6 +272,11 @@ impl ApiError {
     /// What the operator can do about it, if anything.
     pub fn remedy(&self) -> Option<&'static str> {
         self.judgement().1
+    }
+
+    /// Whether it may pass by itself, soon.
+    pub fn passes(&self) -> bool {
+        self.judgement().0
     }
 
     /// Whether the same request may succeed soon, and the remedy.

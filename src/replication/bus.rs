@@ -232,6 +232,7 @@ impl Bus {
     /// The connection is lost: what was in flight is owed again.
     pub(crate) fn lost(&mut self, table: &mut Table) {
         self.is_live = false;
+        self.drop_forgotten(table);
         for token in self.in_flight.keys().copied().collect::<Vec<_>>() {
             self.owe_again(table, token);
         }
@@ -313,16 +314,16 @@ impl Bus {
         reply: PutReply,
     ) -> Option<(ClientKey, ApiError)> {
         self.drop_forgotten(table);
-        let flight = self.in_flight.get_mut(&token)?;
+        let flight = self.in_flight.get_mut(&token).filter(|it| it.stage == PutStage::Sent)?;
         let (key, expected, batch) = (flight.key, flight.expected, flight.batch);
         match reply {
             PutReply::Stored(sequence) => {
                 self.counts.acknowledged += 1;
                 self.is_slow = false;
-                // News that came while the window was full is still due.
-                let has_changed = table.backlogs.contains(self.due, key) | self.end(table, token);
+                // A bit that was set since the write began is of later news.
+                let has_changed = self.end(table, token);
                 if self.noted(table, key, sequence) {
-                    self.settle(table, key, batch);
+                    self.waits.settled(key, batch);
                 }
                 if has_changed {
                     table.backlogs.mark(self.due, key);
@@ -345,10 +346,10 @@ impl Bus {
             }
             PutReply::Refused(why) => {
                 self.counts.refused += 1;
-                let has_changed = table.backlogs.contains(self.due, key) | self.end(table, token);
+                let has_changed = self.end(table, token);
                 let is_too_large = why.err_code == TOO_LARGE;
                 if is_too_large {
-                    self.settle(table, key, batch);
+                    self.waits.settled(key, batch);
                 } else {
                     self.paused_until = now + LONG_PAUSE;
                 }
@@ -362,7 +363,8 @@ impl Bus {
     }
 
     /// The client of a write that waits for the leader's answer.
-    pub(crate) fn asked(&self, token: u64) -> Option<ClientKey> {
+    pub(crate) fn asked(&mut self, table: &mut Table, token: u64) -> Option<ClientKey> {
+        self.drop_forgotten(table);
         let flight = self.in_flight.get(&token)?;
         (flight.stage == PutStage::Asked).then_some(flight.key)
     }
@@ -413,6 +415,7 @@ impl Bus {
             let first = self.in_flight.iter().find(|(_, flight)| flight.key == key);
             if let Some(token) = first.map(|(&token, _)| token) {
                 self.in_flight.remove(&token);
+                self.conflicted.retain(|it| *it != token);
             }
         }
     }

@@ -67,7 +67,7 @@ const ANSWERS: u64 = 1;
 /// The error code of a stream that does not exist.
 pub(crate) const NO_STREAM: u32 = 10_059;
 
-/// How much further `max_age` of the bucket is than `expire_after_s`.
+/// How much further `max_age` of the bucket is than `expire_after_s` and `max_future_ms` together.
 const AGE_MARGIN: Duration = Duration::from_secs(120);
 
 /// How far the connection is; see the head of this file.
@@ -97,6 +97,7 @@ pub(super) struct BusLink {
     /// bucket had as far as this server knew.
     checked: Moment,
     asked_at: (u64, u64),
+    is_checking: bool,
     watch: Option<Watch>,
     /// The stream's last sequence before the watch began: when it is delivered, the bucket is read.
     reads_until: u64,
@@ -194,6 +195,7 @@ impl BusLink {
             pinged: now,
             checked: now,
             asked_at: (0, 0),
+            is_checking: false,
             watch: None,
             reads_until: 0,
             questions: ANSWERS,
@@ -283,7 +285,7 @@ impl BusLink {
 
     /// Asks for the state of the stream. A check while the watch is live changes its stage only if it finds something.
     fn check(&mut self, cx: &mut Cx<'_>) {
-        self.checked = cx.now();
+        (self.checked, self.is_checking) = (cx.now(), true);
         let Member { bus: Some(port), table, .. } = &*cx.state else { return };
         let known = table.revisions.as_ref().map_or(0, |revisions| revisions.known());
         self.asked_at = (port.position.last_sequence, known as u64);
@@ -294,8 +296,10 @@ impl BusLink {
     }
 
     fn make_stream(&mut self, cx: &mut Cx<'_>) {
-        let expire = cx.state.limits.expire_after;
-        let max_age = expire.map(|Seconds(age)| Duration::from_secs(age) + AGE_MARGIN);
+        let limits = &cx.state.limits;
+        // A report may be stamped ahead, and then expires later.
+        let margin = AGE_MARGIN + limits.max_future.unwrap_or_default();
+        let max_age = limits.expire_after.map(|Seconds(age)| Duration::from_secs(age) + margin);
         self.enter(cx, BusStage::Making);
         self.ask(cx, 's', |port, out, reply| {
             let (replicas, storage) = (port.settings.replicas, port.settings.storage);
@@ -314,14 +318,19 @@ impl BusLink {
             (b's', Some(number)) if number == self.questions => self.stream(cx, message),
             (b'c', Some(number)) if number == self.questions => self.consumer(cx, message),
             (letter, Some(token)) if letter == PUT_TOKEN as u8 => {
-                if let Some(key) = port.bus.asked(token) {
+                if let Some(key) = port.bus.asked(table, token) {
                     return self.leader_said(cx, token, key, message);
                 }
                 let reply = PutReply::parse(message);
+                if let PutReply::Stored(sequence) = reply {
+                    let position = &mut port.position;
+                    position.last_sequence = position.last_sequence.max(sequence);
+                }
                 // The stream may be gone, of which a watch is not told.
                 let is_trouble =
                     matches!(reply, PutReply::Later(_)) && self.stage == BusStage::Live;
-                let is_due = is_trouble && cx.core.now() - self.checked >= ANSWER;
+                let is_due =
+                    is_trouble && !self.is_checking && cx.core.now() - self.checked >= ANSWER;
                 if let Some((key, why)) = port.bus.answered(cx.core.now(), table, token, reply) {
                     let what = format_args!(
                         "{NAME}: {} is not stored: {why}{}",
@@ -343,8 +352,11 @@ impl BusLink {
 
     /// Handles what the server says of the stream.
     fn stream(&mut self, cx: &mut Cx<'_>, message: &Delivery<'_>) -> Flow {
+        self.is_checking = false;
         let state = match StreamState::parse(message) {
             Ok(state) => state,
+            // The watch goes on, and another check follows.
+            Err(why) if self.stage == BusStage::Live && why.passes() => return Ok(()),
             Err(why) if why.err_code == NO_STREAM && self.stage != BusStage::Making => {
                 self.end_watch(cx);
                 self.make_stream(cx);
@@ -505,6 +517,9 @@ impl BusLink {
                 if self.watch.as_ref().is_some_and(|it| it.is_silent(now)) =>
             {
                 self.rest(cx, "its consumer is silent");
+            }
+            BusStage::Live if self.is_checking && now - self.checked >= patience => {
+                return Err(format!("no answer about the stream for {patience:?}").into());
             }
             BusStage::Live if now - self.checked >= sync => self.check(cx),
             BusStage::Reading | BusStage::Live => self.want_more(cx),

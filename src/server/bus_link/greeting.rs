@@ -76,7 +76,9 @@ impl<P> Greeting<P> {
                         "it offers no TLS; write tls in its configuration, or insecure_nats".into(),
                     );
                 }
-                adopt(cx, info);
+                if adopt(cx, info) {
+                    return Err("it ends soon".into());
+                }
             }
             Some(_) => return Err("its first line is not INFO alone".into()),
         }

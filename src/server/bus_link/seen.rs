@@ -65,7 +65,13 @@ impl BusLink {
                 self.pass_over(cx, key, "it is stamped too far ahead");
                 self.lacks(cx, key, Some(at.client), sequence);
             }
-            _ => self.lacks(cx, key, Some(at.client), sequence),
+            _ => {
+                if outcome == MergeOutcome::Full {
+                    let (key, what) = (("table_full", 0), format_args!("table full (8 GiB)"));
+                    cx.core.log_throttled(Level::Error, key, what, 1, "reports of the bus dropped");
+                }
+                self.lacks(cx, key, Some(at.client), sequence);
+            }
         }
         cx.state.scratch = scratch;
     }
