@@ -86,11 +86,6 @@ impl Bucket {
         &self.stream
     }
 
-    /// The subject that matches all its keys, `$KV.B.>`.
-    pub fn watch_subject(&self) -> &str {
-        &self.watch
-    }
-
     /// The part of a subject before the key, `$KV.B.`.
     fn prefix(&self) -> &[u8] {
         &self.watch.as_bytes()[..self.watch.len() - 1]
@@ -252,7 +247,6 @@ mod tests {
     fn the_name_of_a_bucket_is_one_token() {
         let bucket = herd();
         assert_eq!((bucket.name(), bucket.stream()), ("herd", "KV_herd"));
-        assert_eq!(bucket.watch_subject(), "$KV.herd.>");
         let long = "a".repeat(65);
         assert!(Bucket::new(&long[1..]).is_some() && Bucket::new("A_b-9").is_some());
         for name in ["", "a.b", "a b", "a*", ">", "é", "a\r\n", &long] {

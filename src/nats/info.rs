@@ -16,18 +16,12 @@ const URLS_MAX: usize = 32;
 /// The members of INFO that matter to a client.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ServerInfo {
-    /// The name of the server.
-    pub name: String,
     /// Its version, such as `2.9.10`.
     pub version: String,
     /// Whether it supports headers, without which no put can be conditional.
     pub headers: bool,
-    /// Whether it has JetStream.
-    pub jetstream: bool,
     /// The longest message that it accepts, headers included, in bytes.
     pub max_payload: usize,
-    /// Whether it requires a login.
-    pub auth_required: bool,
     /// The text that a login by nkey or JWT signs.
     pub nonce: Option<String>,
     /// Whether the connection must become TLS.
@@ -40,8 +34,6 @@ pub struct ServerInfo {
     pub connect_urls: Vec<String>,
     /// Lame duck: the server will soon close the connection.
     pub ldm: bool,
-    /// The name of its cluster.
-    pub cluster: Option<String>,
 }
 
 impl ServerInfo {
@@ -51,15 +43,11 @@ impl ServerInfo {
     ///
     /// It is no JSON object.
     pub fn parse(json: &[u8]) -> Result<ServerInfo, NatsError> {
-        const NAMES: [&str; 13] = [
-            "server_name",
+        const NAMES: [&str; 9] = [
             "version",
-            "cluster",
             "nonce",
             "max_payload",
             "headers",
-            "jetstream",
-            "auth_required",
             "tls_required",
             "tls_available",
             "tls_verify",
@@ -69,27 +57,23 @@ impl ServerInfo {
         let members = Json::members_of(json, NAMES)
             .map_err(|fault| NatsError::new(format!("the JSON of INFO is wrong: {}", fault.0)))?
             .ok_or_else(|| NatsError::new("INFO has no JSON object"))?;
-        let [name, version, cluster, nonce, max_payload, flags @ .., urls] = members;
-        let [headers, jetstream, auth_required, tls_required, tls_available, tls_verify, ldm] =
+        let [version, nonce, max_payload, flags @ .., urls] = members;
+        let [headers, tls_required, tls_available, tls_verify, ldm] =
             flags.map(|flag| flag.parse() == Some(true));
         let mut connect_urls = Vec::new();
         urls.each_item(|url| {
             connect_urls.extend(text(url).filter(|_| connect_urls.len() < URLS_MAX))
         });
         Ok(ServerInfo {
-            name: text(name).unwrap_or_default(),
             version: text(version).unwrap_or_default(),
             headers,
-            jetstream,
             max_payload: max_payload.parse().unwrap_or(PAYLOAD_BYTES),
-            auth_required,
             nonce: text(nonce),
             tls_required,
             tls_available,
             tls_verify,
             connect_urls,
             ldm,
-            cluster: text(cluster),
         })
     }
 }
@@ -112,19 +96,15 @@ mod tests {
             "connect_urls":["127.0.0.1:4222","[::1]:4223"]} "#,
         );
         let expected = ServerInfo {
-            name: "a29".into(),
             version: "2.9.10".into(),
             headers: true,
-            jetstream: true,
             max_payload: 1_048_577,
-            auth_required: true,
             nonce: Some("n-1".into()),
             tls_required: true,
             tls_available: true,
             tls_verify: true,
             connect_urls: vec!["127.0.0.1:4222".into(), "[::1]:4223".into()],
             ldm: true,
-            cluster: Some("c".into()),
         };
         assert_eq!(info, Ok(expected));
     }
@@ -148,11 +128,11 @@ mod tests {
 
     #[test]
     fn long_texts_and_lists_are_cut() {
-        let (name, urls) = ("é".repeat(1_000), vec!["a:1"; 1_000]);
-        let json = serde_json::json!({"server_name": name, "connect_urls": urls}).to_string();
+        let (version, urls) = ("é".repeat(1_000), vec!["a:1"; 1_000]);
+        let json = serde_json::json!({"version": version, "connect_urls": urls}).to_string();
         let info = ServerInfo::parse(json.as_bytes()).unwrap();
         assert_eq!(
-            (info.name.chars().count(), info.connect_urls.len()),
+            (info.version.chars().count(), info.connect_urls.len()),
             (TEXT_CHARS_MAX, URLS_MAX)
         );
     }

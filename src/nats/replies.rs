@@ -37,8 +37,6 @@ pub struct StreamState {
     pub messages: u64,
     /// The number of servers that store it.
     pub replicas: u8,
-    /// Whether a replica may answer a get.
-    pub allow_direct: bool,
 }
 
 /// The state of a new consumer.
@@ -105,18 +103,8 @@ impl StreamState {
     pub fn parse(delivery: &Delivery<'_>) -> Result<StreamState, ApiError> {
         let names = ["error", "config", "state", "created"];
         let [_, config, state, created] = answer(delivery, names)?;
-        let names = [
-            "name",
-            "subjects",
-            "mirror",
-            "sealed",
-            "num_replicas",
-            "allow_direct",
-            "retention",
-            "no_ack",
-        ];
-        let [name, subjects, mirror, sealed, replicas, allow_direct, retention, no_ack] =
-            config.members(names);
+        let names = ["name", "subjects", "mirror", "sealed", "num_replicas", "retention", "no_ack"];
+        let [name, subjects, mirror, sealed, replicas, retention, no_ack] = config.members(names);
         let [last_sequence, messages] = state.members(["last_seq", "messages"]);
         let (name, created) = (name.text().unwrap_or_default(), created.text());
         let numbers = last_sequence.parse().zip(messages.parse());
@@ -143,7 +131,6 @@ impl StreamState {
                 last_sequence,
                 messages,
                 replicas: replicas.parse().unwrap_or(1),
-                allow_direct: allow_direct.parse() == Some(true),
             });
         };
         let name = printable(name.as_bytes());
@@ -481,11 +468,10 @@ mod tests {
             last_sequence: 12,
             messages: 3,
             replicas: 3,
-            allow_direct: true,
         };
         let config = r#""subjects":["x","$KV.herd.>"],"num_replicas":3,"allow_direct":true,"sealed":false,"new":{}"#;
         assert_eq!(stream(config), Ok(expected.clone()));
-        let plain = StreamState { replicas: 1, allow_direct: false, ..expected };
+        let plain = StreamState { replicas: 1, ..expected };
         assert_eq!(stream(r#""subjects":["$KV.herd.>"]"#), Ok(plain));
     }
 

@@ -76,15 +76,6 @@ pub struct Watch {
     heard: Moment,
 }
 
-/// What a status of a consumer asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WatchStep {
-    /// Nothing, or the next request.
-    GoOn,
-    /// A new consumer, for this reason.
-    Anew(&'static str),
-}
-
 impl Watch {
     /// Makes a consumer with the unique name `consumer`, whose messages come by the subscription `sid`. `inbox`: the
     /// beginning of the subjects of answers; the answer to its creation comes to `reply`.
@@ -133,13 +124,13 @@ impl Watch {
         self.delivered == ack.consumer_sequence
     }
 
-    /// Handles a status.
+    /// Handles a status. An error is why a new consumer is needed.
     pub(crate) fn status(
         &mut self,
         now: Moment,
         status: u16,
         delivery: &Delivery<'_>,
-    ) -> WatchStep {
+    ) -> Result<(), &'static str> {
         self.heard = now;
         let number = |name| {
             let text = delivery.headers.get(name).and_then(|text| str::from_utf8(text).ok())?;
@@ -147,18 +138,18 @@ impl Watch {
         };
         match status {
             100 if number("Nats-Last-Consumer").is_some_and(|last| last != self.delivered) => {
-                WatchStep::Anew("a message is lacking")
+                Err("a message is lacking")
             }
-            100 => WatchStep::GoOn,
+            100 => Ok(()),
             404 | 408 => {
                 // The rest of that request does not come.
                 let rest = number("Nats-Pending-Messages").unwrap_or(self.wanted.into());
                 self.wanted -= (rest.min(self.wanted.into())) as u32;
-                WatchStep::GoOn
+                Ok(())
             }
-            409 => WatchStep::Anew("the server has ended it"),
-            503 => WatchStep::Anew("it is gone"),
-            _ => WatchStep::Anew("it sent an unknown status"),
+            409 => Err("the server has ended it"),
+            503 => Err("it is gone"),
+            _ => Err("it sent an unknown status"),
         }
     }
 
@@ -174,7 +165,7 @@ mod tests {
 
     fn state(created: &str, last_sequence: u64) -> StreamState {
         let created = created.to_owned();
-        StreamState { created, last_sequence, messages: 0, replicas: 1, allow_direct: true }
+        StreamState { created, last_sequence, messages: 0, replicas: 1 }
     }
 
     #[test]

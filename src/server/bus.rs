@@ -6,7 +6,6 @@ use super::bus_port::BusPort;
 use super::member::{Member, Message, Timer};
 use crate::log::Escaped;
 use crate::replication::NeighbourId;
-use crate::replication::acks::Batch;
 use crate::replication::bus::BusOutlet;
 use crate::table::{ClientKey, MergeOutcome};
 use herd_reactor::Core;
@@ -77,12 +76,5 @@ impl Member {
         let Some(newest) = acks.newest().filter(|_| acks.are_by_bus()) else { return };
         let (free, _) = acks.expired(port.bus.settled_until(newest));
         free.into_iter().for_each(|(waiter, batch)| core.post(waiter, Message::Released(batch)));
-    }
-
-    /// The replies of `batch` and of earlier ones wait no longer.
-    pub(super) fn bus_gives_up(&mut self, batch: Batch) {
-        if let Some(port) = &mut self.bus {
-            port.bus.give_up(batch);
-        }
     }
 }

@@ -35,7 +35,7 @@ use crate::nats::{
 };
 use crate::net::tls::Tls;
 use crate::replication::bus::{ANSWER, PUT_TOKEN};
-use crate::replication::bus_watch::{Watch, WatchStep};
+use crate::replication::bus_watch::Watch;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::{CloseReason, Flow, Moment, Protocol, TimerId};
 use log::Level;
@@ -461,10 +461,10 @@ impl BusLink {
         let ack = AckSubject::parse(message.reply);
         let step = match (message.headers.status(), ack) {
             (Some(status), None) => watch.status(now, status, message),
-            (_, Some(ack)) if watch.delivered(now, &ack, &mut port.position) => WatchStep::GoOn,
-            _ => WatchStep::Anew("a message is lacking"),
+            (_, Some(ack)) if watch.delivered(now, &ack, &mut port.position) => Ok(()),
+            _ => Err("a message is lacking"),
         };
-        if let WatchStep::Anew(why) = step {
+        if let Err(why) = step {
             return self.rest(cx, why);
         }
         if let Some(ack) = ack {
@@ -537,14 +537,8 @@ impl BusLink {
             }
             _ => {}
         }
-        self.leave_if_ending(cx);
+        self.leave_if_paid(cx);
         Ok(())
-    }
-
-    fn leave_if_ending(&mut self, cx: &mut Cx<'_>) {
-        if cx.core.is_stopping() {
-            self.leave_if_paid(cx);
-        }
     }
 
     /// Ends the connection of a server that stops, unless reports of its clients are still to be written.

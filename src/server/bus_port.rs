@@ -16,9 +16,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Maximum servers that are learnt from INFO.
-const LEARNT_MAX: usize = 64;
-
 /// A server's bus.
 #[derive(Debug)]
 pub struct BusPort {
@@ -144,7 +141,7 @@ impl BusPort {
     /// Adopts what a server says of itself and its cluster. Servers that the topology names are not learnt.
     pub(super) fn heard(&mut self, info: ServerInfo) {
         let (first, tls) = (&self.settings.urls[0], self.url.tls);
-        let found = info.connect_urls.iter().take(LEARNT_MAX).filter_map(|text| {
+        let found = info.connect_urls.iter().filter_map(|text| {
             let url: NatsUrl = format!("nats://{text}").parse().ok()?;
             Some(NatsUrl { tls, login: first.login.clone(), ..url })
         });

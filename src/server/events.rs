@@ -177,7 +177,9 @@ impl Member {
             false => "answers sent before a neighbour's ACK",
         };
         free.into_iter().for_each(|(waiter, batch)| core.post(waiter, Message::Released(batch)));
-        self.bus_gives_up(batch);
+        if let Some(port) = &mut self.bus {
+            port.bus.give_up(batch);
+        }
         self.counters.unreplicated_replies += replies;
         let limit_ms = self.limits.ack_wait.as_millis();
         core.limit_hit("ack_wait_ms", limit_ms, replies, outcome);

@@ -31,7 +31,6 @@ pub(crate) fn remedy(text: &str) -> &'static str {
             "; check the login in `credentials` or in the URL of [bus]; its account must have JetStream",
         ),
         ("authentication", "; renew the file that `credentials` in [bus] names"),
-        ("user authentication", "; renew the file that `credentials` in [bus] names"),
         (
             "permissions violation",
             "; docs/bus.md lists the subjects that the herd's user must be allowed",
