@@ -385,6 +385,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let timeout = self.timeout(now);
         self.io.poll(timeout, &mut self.events)?;
         self.core.now = self.io.now();
+        self.counts.slept = self.core.now.since(now);
         self.core.turn_began = self.core.now;
         self.core.wall = self.io.wall();
         self.dispatch();
@@ -513,6 +514,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// from the last turn come first. Twisted: _doReadOrWrite, for each descriptor.
     fn dispatch(&mut self) {
         self.counts.events = self.events.len();
+        self.counts.accepts = 0;
         for event in &self.events {
             match *event {
                 Event::Ready { id, readable, writable, read_closed, failed } => {

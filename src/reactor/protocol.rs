@@ -116,8 +116,12 @@ pub trait Shared: Sized {
 /// How much the reactor has done since the last [`before_poll`](Shared::before_poll).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TurnCounts {
+    /// How long the last poll took, nearly all of which the thread slept.
+    pub slept: Duration,
     /// Events that the last poll found.
     pub events: usize,
+    /// Connections accepted after the last poll.
+    pub accepts: usize,
     /// Connections read, because the poll reported them or because something was left from the turn before.
     pub reads: usize,
     /// Timers that were due.

@@ -73,6 +73,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             match self.io.accept(port, id) {
                 Ok(addrs) => {
                     accepted += 1;
+                    self.counts.accepts += 1;
                     self.core.insert(id, Phase::Connected, addrs, None);
                     let Reactor { core, state, ports, .. } = self;
                     let Some(Some(port)) = ports.get_mut(port.key()) else { return };

@@ -331,9 +331,10 @@ impl Transport {
         self.cold.as_mut()?.filtered.as_mut()
     }
 
-    /// Makes the protocol encode all data written from now on before it is sent.
+    /// Makes the protocol encode all data before it is sent, also what the factory has written.
     pub(super) fn begin_filtering(&mut self) {
-        self.cold().filtered.get_or_insert_default();
+        let plain = std::mem::take(&mut self.out);
+        self.cold().filtered = Some(Filtered { plain, ..Filtered::default() });
     }
 
     /// The certificate chain that the peer of a filtered connection has presented and proved to own: its own

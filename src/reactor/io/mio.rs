@@ -359,8 +359,8 @@ impl Io for MioIo {
         let Some(OpenSocket::Stream(stream)) = socket else { return };
         // A failure of either call does not matter: the socket is dropped in any case.
         let _ = match how {
-            // A close with unread input sends RST at once. After a shutdown the peer still reads the written data and a
-            // clean end.
+            // A close with unread input sends RST at once. After a shutdown the peer can still read what has reached it, and a
+            // clean end. What waits in our kernel may be lost; therefore `lose_connection` lingers first.
             Close::Orderly => stream.shutdown(Shutdown::Both),
             Close::AfterEnd => Ok(()),
             Close::Reset => SockRef::from(&stream).set_linger(Some(Duration::ZERO)),

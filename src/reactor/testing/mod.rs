@@ -13,8 +13,9 @@
 //!      DatagramSocket              a UDP socket
 //! ```
 //!
-//! The other tools: [`CountingIo`] counts the calls that a reactor makes on any [`Io`](crate::Io), [`Recorder`] is a
-//! protocol that logs the calls it gets, and [`StringTransport`] is a context without a reactor.
+//! The other tools: [`CountingIo`] counts the calls that a reactor makes on any [`Io`](crate::Io), [`TracedIo`] tells
+//! them in plain words, [`Recorder`] is a protocol that logs the calls it gets, and [`StringTransport`] is a context
+//! without a reactor.
 //!
 //! All randomness comes from one seed, every container whose order is visible is sorted, and no code here reads a real
 //! clock. Two runs with the same seed give the same log, byte for byte.
@@ -28,6 +29,7 @@ mod options;
 mod recorder;
 mod segment;
 mod string_transport;
+mod traced;
 
 pub use self::counting::{CallCounts, CountingIo};
 pub use self::datagrams::Datagram;
@@ -36,3 +38,4 @@ pub use self::options::{MemoryOptions, NetworkFault};
 pub use self::recorder::{Heard, Record, Recorder, RecordingFactory, Records};
 pub use self::segment::{Segment, SegmentKind};
 pub use self::string_transport::StringTransport;
+pub use self::traced::TracedIo;

@@ -139,3 +139,49 @@ fn simulated_prints_the_same_for_the_same_seed() {
     assert_eq!(play("7"), seven);
     assert_ne!(play("8"), seven);
 }
+
+#[test]
+fn traced_tells_the_turns_of_one_request() {
+    let ran = Command::new(program("traced")).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(String::from_utf8(ran.stdout).unwrap(), TRACE);
+}
+
+/// What `traced` prints.
+const TRACE: &str = r#"before the first turn
+  listened at 127.0.0.1:7000
+turn 1
+  began to connect c1 to 127.0.0.1:7000
+  slept 10ms of at most 30s; found a client at 127.0.0.1:7000
+  accepted c2 from 127.0.0.1:32768 at 127.0.0.1:7000
+  nothing to accept at 127.0.0.1:7000
+turn 2
+  slept 0ns of at most 29.99s; found c2 writable
+turn 3
+  slept 10ms of at most 29.99s; found c1 writable
+  connected c1 to 127.0.0.1:7000 from 127.0.0.1:32768
+turn 4
+  wrote 6 bytes to c1: "hello\n"
+  slept 10ms of at most 29.98s; found c2 readable and writable
+  read 6 bytes from c2: "hello\n"
+turn 5
+  wrote 6 bytes to c2: "hello\n"
+  slept 10ms of at most 29.97s; found c1 readable and writable
+  read 6 bytes from c1: "hello\n"
+turn 6
+  did not sleep; found nothing
+turn 7
+  closed c1
+  slept 10ms of at most 29.96s; found c2 readable and writable and ended
+  read the end of c2
+turn 8
+  did not sleep; found nothing
+turn 9
+  closed c2 after its end
+  did not sleep; found nothing
+turn 10
+  stopped listening at 127.0.0.1:7000
+  did not sleep; found nothing
+turn 11
+  did not sleep; found nothing
+"#;

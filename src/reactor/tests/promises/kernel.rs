@@ -3,7 +3,7 @@
 use crate::stage::{Actor, MS, Scene, Stage, actor, in_its_own_process, kernel, once};
 use herd_reactor::io::Addrs;
 use herd_reactor::testing::{Heard, RecordingFactory};
-use herd_reactor::{ConnectOptions, Histogram, MioIo, ReactorLimits, Signal};
+use herd_reactor::{ConnectOptions, Histogram, MioIo, Reactor, ReactorLimits, Signal};
 use rustix::process::{getpid, kill_process};
 use socket2::{Domain, Socket, Type};
 use std::fs;
@@ -29,6 +29,22 @@ fn send_itself_sigterm() {
     stage.reactor.run().unwrap();
     assert_eq!(stage.scene().said(), ["Terminate"]);
     assert_eq!(stage.records().lost("server"), ["ConnectionDone"]);
+}
+
+#[test]
+fn sigint_and_sigterm_stop_a_reactor_that_does_not_say_otherwise() {
+    in_its_own_process(
+        "kernel::sigint_and_sigterm_stop_a_reactor_that_does_not_say_otherwise",
+        || {
+            for sent in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+                let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate]).unwrap();
+                let mut reactor = Reactor::new(io, (), ReactorLimits::default());
+                reactor.call_later(MS, move |_, _| kill_process(getpid(), sent).unwrap());
+                reactor.run().unwrap();
+                assert!(reactor.is_stopped());
+            }
+        },
+    );
 }
 
 #[test]

@@ -245,6 +245,25 @@ fn an_endless_line_is_cut_at_the_limit_and_then_ignored_without_being_kept() {
 }
 
 #[test]
+fn by_default_a_line_that_is_too_long_is_an_error() {
+    struct Plain;
+
+    impl LineProtocol<()> for Plain {
+        fn line_received(&mut self, cx: &mut Context<'_, ()>, line: &[u8]) -> Flow<Mode> {
+            cx.write(line);
+            Ok(Mode::Lines)
+        }
+    }
+
+    let limits = LineLimits { line_bytes: 10, ..LineLimits::default() };
+    let (mut receiver, mut transport) =
+        (LineReceiver::new(Plain, limits), StringTransport::new(()));
+    let flow = receiver.data_received(&mut transport.context(), b"0123456789\n0123456789A\n");
+    assert_eq!(flow.unwrap_err().to_string(), "the line is too long");
+    assert_eq!(transport.take(), b"0123456789");
+}
+
+#[test]
 fn no_line_is_delivered_after_lose_connection() {
     let mut rig = Rig::new(100);
     assert_eq!(rig.feed(b"a\nlose\nb\n").feed(b"c\n").heard(), lines(["a", "lose"]));

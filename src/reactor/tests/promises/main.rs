@@ -12,3 +12,4 @@ mod line_receiver;
 mod memory_io;
 mod reactor;
 mod reactor_random;
+mod traced_io;

@@ -8,7 +8,8 @@ use herd_reactor::testing::{
     SegmentKind,
 };
 use herd_reactor::{
-    Backoff, ConnId, ConnectOptions, Io, Moment, PortId, Reactor, ReactorLimits, Signal, UnixNanos,
+    Backoff, ConnId, ConnectOptions, Context, Filter, Flow, Io, Moment, PortId, Protocol, Reactor,
+    ReactorLimits, Signal, UnixNanos, factory,
 };
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
@@ -225,6 +226,55 @@ fn a_turn_reads_the_clock_three_times() {
     stage.turn();
     let counts = stage.reactor.io().take();
     assert_eq!((counts.polls, counts.clocks), (1, 3));
+}
+
+#[test]
+fn the_counts_of_a_turn_tell_how_long_the_poll_before_it_slept() {
+    let mut stage = calm();
+    stage.core().call_later(5 * MS, |_, _| {});
+    stage.reactor.turn().unwrap();
+    stage.turn();
+    let counts = stage.scene().counts;
+    // A poll of this network takes a microsecond more.
+    assert_eq!((counts.slept, counts.timers), (5 * MS + Duration::from_micros(1), 1));
+}
+
+/// A filter that changes the case of each byte, around nothing.
+struct Shouting;
+
+impl Protocol<(Vec<u8>,)> for Shouting {
+    fn as_filter(&mut self) -> Option<&mut dyn Filter<(Vec<u8>,)>> {
+        Some(self)
+    }
+
+    fn data_received(&mut self, cx: &mut Context<'_, (Vec<u8>,)>, data: &[u8]) -> Flow {
+        cx.state.0.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+impl Filter<(Vec<u8>,)> for Shouting {
+    fn encode(&mut self, plain: &mut Vec<u8>, wire: &mut Vec<u8>, _: bool) -> Flow {
+        wire.extend(plain.drain(..).map(|byte| byte ^ 32));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_filter_also_encodes_what_its_factory_has_written() {
+    let io = MemoryIo::new(MemoryOptions::calm(0));
+    let mut reactor = Reactor::new(io, (Vec::new(),), ReactorLimits::default());
+    let any = ([127, 0, 0, 1], 0).into();
+    let (_, address) = reactor.listen_tcp(any, factory(|_, _| Some(Shouting))).unwrap();
+    let client = factory(|cx: &mut Context<'_, (Vec<u8>,)>, _| {
+        cx.write(b"secret");
+        Some(Shouting)
+    });
+    reactor.connect_tcp(address, ConnectOptions::default(), client);
+    while reactor.state().0.is_empty() {
+        reactor.turn().unwrap();
+    }
+    assert_eq!(reactor.state().0, b"SECRET");
 }
 
 // Faults.

@@ -12,7 +12,7 @@ use herd_reactor::io::Addrs;
 use herd_reactor::testing::{CallCounts, Heard, MemoryOptions, RecordingFactory};
 use herd_reactor::{
     BUFFER_SIZE, BUFFERED_BYTES_MAX, Backoff, CloseReason, ConnId, ConnectOptions, Context, Core,
-    Factory, Io, NotPending, Protocol, READ_BYTES_MAX, ReactorLimits,
+    Factory, Io, NotPending, Protocol, READ_BYTES_MAX, ReactorLimits, SEND_LIMIT,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -98,6 +98,19 @@ fn the_counts_of_a_turn_are_those_of_what_it_has_done<I: Io>(mut stage: Stage<I>
     assert_eq!((counts.timers, counts.requests, counts.writes), (0, 0, 0));
 }
 
+fn an_accepted_connection_is_counted_in_the_turn_after_its_accept<I: Io>(mut stage: Stage<I>) {
+    let address = stage.listen(|| actor("server"));
+    stage.connect(address, actor("client"));
+    while stage.scene().records.id("server").is_none() {
+        assert_eq!(stage.scene().counts.accepts, 0);
+        stage.turn();
+    }
+    stage.turn();
+    assert_eq!(stage.scene().counts.accepts, 1);
+    stage.turn();
+    assert_eq!(stage.scene().counts.accepts, 0);
+}
+
 fn before_poll_comes_before_the_send_of_a_stopping_reactor_too<I: Io>(mut stage: Stage<I>) {
     let server = actor("server").on(|cx, heard| {
         if *heard == Heard::ShuttingDown {
@@ -178,6 +191,8 @@ fn a_timer_can_be_moved_until_it_is_spent<I: Io>(mut stage: Stage<I>) {
     let late = stage.core().call_later(MS, |scene, _| scene.note("put off"));
     stage.core().reset(late, 10 * MS).unwrap();
     stage.core().reset(early, 2 * MS).unwrap();
+    let now = stage.core().now();
+    assert_eq!([early, late].map(|id| stage.core().due(id)), [2, 10].map(|ms| Some(now + ms * MS)));
     stage.until("both have run", |scene, _| scene.notes.len() == 2);
     assert_eq!(stage.scene().said(), ["moved up", "put off"]);
     assert_eq!(stage.core().reset(early, MS), Err(NotPending));
@@ -204,6 +219,35 @@ fn nothing_is_sent_inside_a_callback_and_all_writes_leave_in_one_piece<I: Io>(mu
     stage.until_bytes("client", 1);
     assert_eq!(stage.reactor.io().take().writes, 1);
     assert_eq!(stage.records().bytes("client"), b"one two three");
+}
+
+fn one_send_a_turn_of_at_most_131072_bytes<I: Io>(mut stage: Stage<I>) {
+    stage.pair(actor("server"), actor("client"));
+    let server = stage.id("server");
+    stage.write("server", &pattern(1_000_000));
+    let mut pending = stage.core().pending(server);
+    stage.reactor.io().take();
+    let deadline = stage.core().now() + 20 * SECOND;
+    while pending > 0 {
+        stage.turn();
+        assert!(stage.core().now() < deadline, "{pending} bytes are unsent");
+        let left = stage.core().pending(server);
+        assert!(pending - left <= SEND_LIMIT, "{} bytes in one turn", pending - left);
+        assert!(stage.reactor.io().take().writes <= 1, "two sends in one turn");
+        pending = left;
+    }
+    stage.until_bytes("client", 1_000_000);
+}
+
+fn writing_nothing_sends_nothing<I: Io>(mut stage: Stage<I>) {
+    stage.pair(actor("server"), actor("client"));
+    stage.pass(MS);
+    stage.reactor.io().take();
+    stage.write("server", b"");
+    stage.turn();
+    assert_eq!(stage.reactor.io().take().writes, 0);
+    stage.write("server", b"something");
+    stage.until_bytes("client", 9);
 }
 
 fn what_is_written_arrives_in_order<I: Io>(mut stage: Stage<I>) {
@@ -420,6 +464,22 @@ fn an_aborted_connection_is_reset_and_what_was_unsent_is_dropped<I: Io>(mut stag
     assert_eq!(stage.records().lost("server"), ["ConnectionAborted"]);
 }
 
+fn an_abort_after_lose_connection_resets_at_once<I: Io>(mut stage: Stage<I>) {
+    stage.pair(actor("server"), actor("client"));
+    let (server, client) = (stage.id("server"), stage.id("client"));
+    stage.core().pause_producing(client);
+    stage.write("server", &pattern(32 << 20));
+    stage.core().lose_connection(server);
+    stage.pass(5 * MS);
+    assert!(stage.core().pending(server) > 0, "it waits for its reader");
+    stage.core().abort_connection(server);
+    stage.turn();
+    assert_eq!(stage.records().lost("server"), ["ConnectionAborted"]);
+    stage.core().resume_producing(client);
+    stage.until_lost("client", 1);
+    assert_eq!(stage.records().lost("client"), ["ConnectionLost"]);
+}
+
 fn connection_lost_never_comes_inside_the_abort<I: Io>(mut stage: Stage<I>) {
     let server = actor("server").on(|cx, heard| {
         match heard {
@@ -551,6 +611,21 @@ fn pausing_inside_data_received_holds_for_the_rest<I: Io>(mut stage: Stage<I>) {
     let heard = stage.records().heard("server");
     let paused = heard.windows(2).all(|two| !matches!(two, [Heard::Data(_), Heard::Data(_)]));
     assert!(paused, "two reads without a resume between");
+}
+
+fn resuming_after_lose_connection_delivers_nothing<I: Io>(mut stage: Stage<I>) {
+    stage.pair(actor("server"), actor("client"));
+    let (server, client) = (stage.id("server"), stage.id("client"));
+    stage.core().pause_producing(server);
+    stage.core().pause_producing(client);
+    stage.write("client", b"unheard");
+    stage.write("server", &pattern(32 << 20));
+    stage.pass(5 * MS);
+    stage.core().lose_connection(server);
+    stage.core().resume_producing(server);
+    stage.pass(5 * MS);
+    assert!(stage.core().pending(server) > 0, "it waits for its reader");
+    assert_eq!(stage.records().heard("server"), [&Heard::Made]);
 }
 
 fn a_reset_is_heard_as_connection_lost<I: Io>(mut stage: Stage<I>) {
@@ -730,6 +805,22 @@ fn a_send_buffer_of_exactly_its_size_is_not_full<I: Io>(mut stage: Stage<I>) {
     assert!(!stage.core().transport(server).unwrap().is_delivering());
     stage.until_heard("server", &Heard::Resume);
     assert!(stage.core().transport(server).unwrap().is_delivering());
+}
+
+fn a_send_buffer_is_full_beyond_the_mark_of_its_protocol<I: Io>(mut stage: Stage<I>) {
+    stage.pair(actor("server"), actor("client"));
+    let server = stage.id("server");
+    for high_water in [10, 1 << 20] {
+        stage.core().register_producer(server, high_water);
+        stage.core().write(server, &pattern(high_water));
+        assert!(stage.core().transport(server).unwrap().is_delivering());
+        stage.core().write(server, b"x");
+        assert!(stage.core().transport(server).unwrap().is_full());
+        let resumed = |heard: &Heard| *heard == Heard::Resume;
+        let before = stage.records().count("server", resumed);
+        stage
+            .until("it is empty again", |scene, _| scene.records.count("server", resumed) > before);
+    }
 }
 
 fn resume_when_drained_calls_once<I: Io>(mut stage: Stage<I>) {
@@ -1114,6 +1205,27 @@ fn a_refused_connection_is_told_to_its_factory<I: Io>(mut stage: Stage<I>) {
     assert_eq!(stage.core().timers_pending(), 0);
 }
 
+fn connecting_begins_after_the_call_and_its_timeout_ends_with_it<I: Io>(mut stage: Stage<I>) {
+    let address = stage.listen(|| actor("server"));
+    stage.connect(address, actor("client"));
+    assert_eq!((stage.core().connections(), stage.core().timers_pending()), (0, 0));
+    stage.until_made(&["client", "server"]);
+    assert_eq!((stage.core().connections(), stage.core().timers_pending()), (2, 0));
+}
+
+fn a_protocol_hears_of_its_loss_before_its_factory<I: Io>(mut stage: Stage<I>) {
+    stage.pair(actor("server"), actor("client"));
+    let client = stage.id("client");
+    stage.core().lose_connection(client);
+    stage.until_heard("connector", &Heard::ClientLost("ConnectionDone", None));
+    let log = &stage.records().log;
+    let told = log.iter().filter(|record| ["client", "connector"].contains(&record.who));
+    let told: Vec<&Heard> = told.map(|record| &record.heard).collect();
+    let [Heard::Made, Heard::Lost("ConnectionDone", _), Heard::ClientLost(..)] = told[..] else {
+        panic!("{told:?}");
+    };
+}
+
 /// An address at which no port listens.
 fn nobody<I: Io>(stage: &mut Stage<I>) -> SocketAddr {
     let (port, address) = stage.listen_as(|| actor("nobody"));
@@ -1362,6 +1474,7 @@ on_every_network! {
     a_timer_is_never_early
     a_timer_cancelled_by_an_earlier_one_of_the_turn_does_not_run
     a_timer_can_be_moved_until_it_is_spent
+    one_send_a_turn_of_at_most_131072_bytes
     what_is_written_arrives_in_order
     nothing_can_be_written_after_lose_connection
     nothing_can_be_written_to_a_lost_connection
@@ -1371,6 +1484,7 @@ on_every_network! {
     nothing_but_the_loss_follows_a_close
     who_is_closed_with_a_reason_still_gets_what_was_written
     an_aborted_connection_is_reset_and_what_was_unsent_is_dropped
+    an_abort_after_lose_connection_resets_at_once
     connection_lost_never_comes_inside_the_abort
     connection_made_comes_before_data
     one_read_a_turn_of_at_most_65536_bytes
@@ -1378,6 +1492,7 @@ on_every_network! {
     data_is_delivered_before_the_end_that_came_with_it
     data_and_the_end_that_came_while_paused_follow_after_resuming
     pausing_inside_data_received_holds_for_the_rest
+    resuming_after_lose_connection_delivers_nothing
     a_reset_is_heard_as_connection_lost
     writing_to_a_peer_that_has_gone_ends_in_connection_lost
     a_reply_reaches_a_peer_that_has_ended_its_side
@@ -1388,6 +1503,7 @@ on_every_network! {
     a_connection_whose_peer_does_not_read_is_not_read
     two_peers_that_opt_out_of_back_pressure_cannot_wait_for_each_other
     a_send_buffer_of_exactly_its_size_is_not_full
+    a_send_buffer_is_full_beyond_the_mark_of_its_protocol
     resume_when_drained_calls_once
     an_error_costs_its_connection_and_nothing_that_was_written
     an_error_in_any_call_closes
@@ -1401,6 +1517,8 @@ on_every_network! {
     a_burst_of_connections_is_accepted_in_batches_and_whole
     a_port_can_be_opened_inside_a_call_and_its_factory_is_told
     a_failure_is_told_also_to_a_protocol_that_has_closed_or_aborted
+    connecting_begins_after_the_call_and_its_timeout_ends_with_it
+    a_protocol_hears_of_its_loss_before_its_factory
     a_refused_connection_is_told_to_its_factory
     the_waits_between_attempts_grow_up_to_their_cap
     a_lost_connection_is_made_again_and_a_good_one_begins_with_the_first_delay
@@ -1458,8 +1576,10 @@ on_calm_networks! {
     what_a_timer_writes_leaves_in_the_same_turn
     what_a_message_writes_leaves_in_the_same_turn
     nothing_is_sent_inside_a_callback_and_all_writes_leave_in_one_piece
+    writing_nothing_sends_nothing
     before_poll_comes_after_the_calls_and_before_the_send
     the_counts_of_a_turn_are_those_of_what_it_has_done
+    an_accepted_connection_is_counted_in_the_turn_after_its_accept
     before_poll_comes_before_the_send_of_a_stopping_reactor_too
     what_waits_when_before_poll_fails_is_never_sent
     a_request_and_its_reply_cost_three_system_calls
