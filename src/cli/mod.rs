@@ -29,6 +29,7 @@ mod status;
 mod terminal;
 mod token;
 mod topology_file;
+mod trace;
 mod up;
 
 use self::exit::{Exit, Failure};
@@ -112,6 +113,7 @@ enum CliCommand {
     #[command(subcommand)]
     Bus(bus_check::BusCommand),
     Status(status::Status),
+    Trace(trace::TraceArgs),
     Reload(reload::ReloadArgs),
     Journal(journal::JournalArgs),
     Completions(completions::Completions),
@@ -159,6 +161,7 @@ impl Cli {
             CliCommand::Places(places_check::Places::Check(check)) => check.run(&topology),
             CliCommand::Bus(bus_check::BusCommand::Check(check)) => check.run(&topology),
             CliCommand::Status(status) => status.run(&topology),
+            CliCommand::Trace(trace) => trace.run(&topology),
             CliCommand::Reload(reload) => reload.run(&topology),
             CliCommand::Journal(journal) => journal.run(),
             CliCommand::Completions(completions) => completions.run(),

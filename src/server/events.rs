@@ -35,7 +35,8 @@ impl Shared for Member {
         }
     }
 
-    fn before_poll(&mut self, core: &mut Core<Member>, _: &TurnCounts) -> io::Result<()> {
+    fn before_poll(&mut self, core: &mut Core<Member>, counts: &TurnCounts) -> io::Result<()> {
+        self.traces.report(core, counts);
         let doors = [Door::Client, Door::Peer, Door::Status, Door::Http];
         let open = doors.map(|door| self.counters.open(door)).iter().sum::<u64>();
         debug_assert!(open <= core.connections() as u64);

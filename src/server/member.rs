@@ -18,6 +18,7 @@ use super::peer_tls::PeerTls;
 use super::persist::{Persist, Recovered};
 use super::place_queries::{Answered, PlaceQueries, PlaceQueryLimits};
 use super::sweep::Sweeps;
+use super::traces::Traces;
 use crate::config::{HttpSettings, Limits, Seconds, Server, Topology};
 use crate::fetch::pool::{HttpPool, PendingRequest};
 use crate::journal::{Disk, JournalCounts, JournalSettings, OpenError, Owner, Replayed};
@@ -101,6 +102,8 @@ pub struct Member {
     /// How the configuration is read again; `None`: it cannot be.
     pub config_reader: Option<Box<dyn ConfigReader>>,
     pub(super) log_timer_is_set: bool,
+    /// The connections that are told of each turn.
+    pub(super) traces: Traces,
     pub(super) minute_timer_is_set: bool,
     /// The client port and the peer port, while they are open.
     pub(super) ports: Vec<PortId>,
@@ -243,6 +246,7 @@ impl Member {
             config_reader: None,
             limits,
             log_timer_is_set: false,
+            traces: Traces::default(),
             minute_timer_is_set: false,
             ports: Vec::new(),
             notify: Notify::default(),

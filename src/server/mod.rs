@@ -23,6 +23,7 @@
 //! * [`chatserver`] and [`interserver`]: the original's two pairs of factory and receiver.
 //! * [`client_tls`]: both kinds of client ports inside TLS.
 //! * [`status`]: the status that a server reports to its operator.
+//! * `traces`: what each turn of the loop does, for those who ask at the status socket.
 //! * [`start`]: how a server starts: it listens and dials.
 //! * [`config_state`]: the configuration in force. `reload`: how a new one replaces it.
 
@@ -59,3 +60,4 @@ pub mod start;
 pub mod status;
 mod sweep;
 mod taking;
+mod traces;

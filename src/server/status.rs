@@ -3,7 +3,8 @@
 //!
 //! In: the line `STATUS`. Out: one line of JSON with the server's name, its health, all its metrics, its links, and a
 //! hash of its table, so that servers can be compared without comparing their tables. In: `RELOAD`, or `RELOAD strict`.
-//! Out: one line of JSON with the outcome of the reload (`reload.rs`); then the connection closes. Any other line is answered
+//! Out: one line of JSON with the outcome of the reload (`reload.rs`); then the connection closes. In: `TRACE N`. Out: a line
+//! of JSON for each of the next N turns (`traces.rs`); then the connection closes. Any other line is answered
 //! with `? ` and a copy, as everywhere in the herd. A connection whose line is too long, or does not end in time,
 //! is closed, and the log names the limit.
 //!
@@ -64,6 +65,10 @@ impl LineProtocol<Member> for StatusProtocol {
                 serde_json::to_writer(&mut reply, &status(cx.state, cx.core))?;
                 cx.core.take_longest_lag();
             }
+            _ if let Some(turns) = turns(line) => {
+                cx.state.traces.begin(cx.id, turns);
+                return Ok(Mode::Lines);
+            }
             _ if is_reload => {
                 cx.state.reload(cx.core, line.ends_with(b"strict"), "herd reload");
                 serde_json::to_writer(&mut reply, &cx.state.config.outcome())?;
@@ -95,7 +100,14 @@ impl LineProtocol<Member> for StatusProtocol {
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &herd_reactor::CloseReason) {
         cx.state.counters.closed[Door::Status as usize][why.number()] += 1;
+        cx.state.traces.end(cx.id);
     }
+}
+
+/// The number of turns in `TRACE N`, at least one.
+fn turns(line: &[u8]) -> Option<u64> {
+    let number = str::from_utf8(line.strip_prefix(b"TRACE ")?).ok()?;
+    number.parse().ok().filter(|turns| *turns > 0)
 }
 
 /// The status: the server's identity, all [`METRICS`], and the [`NEIGHBOUR_METRICS`] of each link. Sizes are in bytes.

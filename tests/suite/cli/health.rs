@@ -1,4 +1,4 @@
-//! `herd status --healthy` and `--prometheus`: what a monitoring system gets to see.
+//! `herd status --healthy` and `--prometheus`: what a monitoring system gets to see. `herd trace`.
 
 use super::{KIWI, PAIR};
 use crate::support::process::{Herd, until};
@@ -65,4 +65,33 @@ fn status_healthy_exits_with_the_verdict_and_prints_the_reasons() {
     until("the loss is noticed", || (ask(&["--linked", "1", "Alford"]).0 == Some(1)).then_some(()));
     let ended = herd.run(&["status", "--linked", "1"]);
     assert_eq!(ended.code, Some(64), "--linked belongs to --healthy: {ended:?}");
+}
+
+#[test]
+fn trace_prints_the_turns_in_which_a_request_is_served() {
+    let herd = Herd::new("trace", PAIR);
+    let gone = herd.run(&["trace", "Alford"]);
+    assert_eq!((gone.code, gone.stdout.as_str()), (Some(69), ""));
+    assert!(gone.stderr.starts_with("herd: Alford: it does not run here"), "{gone:?}");
+
+    let _alford = herd.serve("Alford");
+    for options in [&[][..], &["--json"]] {
+        let mut trace = herd.start(&[&["trace", "Alford", "--turns", "7"], options].concat());
+        if options.is_empty() {
+            assert!(trace.line().ends_with(" events  accepts    reads   timers requests   writes"));
+        }
+        // The first turn is the one that has read the request for a trace.
+        let mut turns = vec![trace.line()];
+        while turns.len() < 7 {
+            assert_eq!(herd.run(&["client", "Alford", "iamat", "kiwi", KIWI]).code, Some(0));
+            turns.push(trace.line());
+        }
+        let ended = trace.end();
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{turns:?}");
+        let reads = |turn: &String| match serde_json::from_str::<serde_json::Value>(turn) {
+            Ok(turn) => turn["reads"].as_u64(),
+            Err(_) => turn.split_whitespace().nth(4).and_then(|cell| cell.parse().ok()),
+        };
+        assert!(turns.iter().filter_map(reads).sum::<u64>() > 1, "{turns:?}");
+    }
 }
