@@ -9,7 +9,7 @@
 //!
 //! How it works, what it checks and how to run one seed again: docs/simulation.md.
 //!
-//! Environment: `HERD_SEED=n` runs one seed with its log; `HERD_SEEDS=n` runs n seeds, beginning with
+//! Environment: `HERD_SEED=n` runs one seed with its log; with `HERD_CONTROL=NAME`, `a_control` runs it with a broken rule; `HERD_SEEDS=n` runs n seeds, beginning with
 //! `HERD_SEED_BASE`: a number, or `new` for one from the clock.
 
 mod at_line;
@@ -113,16 +113,23 @@ fn try_seed(seed: u64, summary: &mut Summary) -> Result<(), Box<Broken>> {
 }
 
 /// Describes the failure of a seed: the smallest plan that still fails, and the end of its log.
-fn story(seed: u64, broken: &Broken) -> String {
+fn story(seed: u64, broken: &Broken, sabotage: Option<Sabotage>) -> String {
     let plan = Plan::new(seed);
-    let fails = |plan: &Plan| try_plan(plan, None).err().filter(|it| it.promise == broken.promise);
+    let fails =
+        |plan: &Plan| try_plan(plan, sabotage).err().filter(|it| it.promise == broken.promise);
     let (least, broken) = shrink::shrink(plan, broken.clone(), fails);
-    let log = catch_unwind(AssertUnwindSafe(|| play(&least, None, true).1)).unwrap_or_default();
+    let log = catch_unwind(AssertUnwindSafe(|| play(&least, sabotage, true).1)).unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();
     let tail = lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n");
+    let again = match sabotage {
+        Some(sabotage) => {
+            format!("HERD_CONTROL={sabotage:?} cargo test --test suite simulation::a_control")
+        }
+        None => format!("HERD_SEED={seed} cargo test --test suite simulation::whatever"),
+    };
     format!(
         "\n{tail}\n\nthe smallest plan that fails:\n{least}\nBROKEN: {}\n{}\nat {:?}, after step {:?} of \
-         seed {seed}\nHERD_SEED={seed} cargo test --test suite simulation::whatever runs it again",
+         seed {seed}\n{again} runs it again",
         broken.promise, broken.what, broken.at, broken.step,
     )
 }
@@ -173,7 +180,7 @@ fn whatever_happens_the_herd_keeps_its_promises() {
         say(&format!("{log}\n{plan}"));
         match result {
             Ok(outcome) => say(&format!("seed {seed}: all kept\n{outcome:?}")),
-            Err(broken) => panic!("{}", story(seed, &broken)),
+            Err(broken) => panic!("{}", story(seed, &broken, None)),
         }
         return;
     }
@@ -185,7 +192,7 @@ fn whatever_happens_the_herd_keeps_its_promises() {
         say(&format!("seed {seed}: BROKEN: {}: {}", broken.promise, broken.what));
     }
     if let Some((seed, broken)) = failures.first_key_value() {
-        panic!("{}", story(*seed, broken));
+        panic!("{}", story(*seed, broken, None));
     }
     say(&summary.text(begin.elapsed()));
     assert_eq!(summary.seeds, count);
@@ -233,6 +240,30 @@ fn every_broken_rule_is_noticed() {
         assert!(sabotage.breaks().contains(&broken.promise), "{sabotage:?}: {broken:?}");
         say(&format!("{sabotage:?}: caught at seed {seed}: {}: {}", broken.promise, broken.what));
     }
+}
+
+/// The rules that `examples/break_it` breaks, each at the seed that it names. With `HERD_CONTROL=NAME` only that one, with its story.
+#[test]
+fn a_control_breaks_its_promise_at_the_seed_that_break_it_names() {
+    let example = include_str!("../../../examples/break_it/main.rs");
+    let asked = std::env::var("HERD_CONTROL").ok();
+    let mut seen = 0;
+    for named in example.split("Simulated { control: \"").skip(1) {
+        let (control, rest) = named.split_once("\", seed: ").expect("a seed follows");
+        let seed = rest.split(' ').next().and_then(|seed| seed.parse().ok()).expect("a number");
+        if asked.as_ref().is_some_and(|asked| asked != control) {
+            continue;
+        }
+        seen += 1;
+        let is_named = |sabotage: &Sabotage| format!("{sabotage:?}") == control;
+        let sabotage = Sabotage::ALL.into_iter().find(is_named);
+        let broken = try_plan(&Plan::new(seed), sabotage).expect_err("it is noticed");
+        assert!(sabotage.is_some_and(|it| it.breaks().contains(&broken.promise)), "{broken:?}");
+        if asked.is_some() {
+            say(&story(seed, &broken, sabotage));
+        }
+    }
+    assert_eq!(seen, if asked.is_some() { 1 } else { 3 });
 }
 
 #[test]
