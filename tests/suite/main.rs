@@ -1,8 +1,9 @@
 //! The tests of the whole program, in one binary, because each binary links the program again.
 //!
-//! A module here is named after the module of `src/` that it tests. Eight have no module of their own in `src/`: `herd`
-//! (real processes), `simulation` and `attack` test the whole program; `documentation`, `layers`, `operating`, `packages` and
-//! `fuzz_corpora` test the repository. tests/README.md says where to write a test and how to run one.
+//! A module here is named after the module of `src/` that it tests. Ten have no module of their own in `src/`: `herd`
+//! (real processes), `simulation` and `attack` test the whole program; `follow` writes two pages of the course from a run of
+//! it; `documentation`, `source_links`, `layers`, `operating`, `packages` and `fuzz_corpora` test the repository.
+//! tests/README.md says where to write a test and how to run one.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -56,5 +57,6 @@ mod server {
     mod transcripts;
 }
 mod simulation;
+mod source_links;
 mod table;
 mod wire;
