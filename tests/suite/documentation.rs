@@ -159,6 +159,7 @@ fn sources(package: Option<&str>, program: Option<&str>) -> Result<String, Strin
     let (own, tests) = match package {
         None | Some("places-herd") => ("src", "tests"),
         Some("herd-reactor") => ("src/reactor", "src/reactor/tests"),
+        Some("herd-course") => ("docs/course", "docs/course/tests"),
         Some("herd-bench") => ("benches/herd-bench", "benches/herd-bench/tests"),
         Some(other) => return Err(format!("there is no package {other}")),
     };
@@ -296,7 +297,7 @@ fn check_script(script: &str, words: &[String]) -> Result<(), String> {
 
 /// Checks that an example exists and knows its options, as a text or as a field that clap fills.
 fn check_example(name: &str, options: &[String]) -> Result<(), String> {
-    let folders = ["examples", "src/reactor/examples"].map(Path::new);
+    let folders = ["examples", "src/reactor/examples", "docs/course/examples"].map(Path::new);
     let mut all = Vec::new();
     for path in folders.map(|folder| folder.join(name)) {
         match path.is_dir() {

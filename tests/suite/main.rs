@@ -16,6 +16,7 @@ mod fetch {
     mod https;
     mod proxy;
 }
+mod follow;
 mod fuzz_corpora;
 mod herd;
 mod http;
